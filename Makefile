@@ -1,0 +1,51 @@
+# make demo   sets everything up and takes a sample video through the whole loop
+# make test   sets everything up and runs the tests
+SHELL := /bin/bash
+PYTHON ?= python3
+UV := $(or $(shell command -v uv),.uv/bin/uv)
+BIN := .venv/bin
+
+.PHONY: demo test lint setup lock clean
+
+demo: setup
+	$(BIN)/actverse demo $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+setup: .venv/.installed .venv-triton/.installed
+
+# uv comes from the package index into an environment of its own.
+.uv/bin/uv: requirements/uv.txt
+	$(PYTHON) -m venv .uv
+	.uv/bin/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	touch $@
+
+.venv/.installed: requirements/dev.txt pyproject.toml | $(UV)
+	test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.13' .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Triton's Python stub corrupts tensors under numpy 2: it gets an environment of its own.
+.venv-triton/.installed: requirements/triton.txt | $(UV)
+	test -x .venv-triton/bin/python || $(UV) venv --quiet --python '>=3.11,<3.13' .venv-triton
+	$(UV) pip sync --quiet --python .venv-triton/bin/python --require-hashes requirements/triton.txt
+	touch $@
+
+COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-header
+
+lock: | $(UV)
+	$(COMPILE) --extra dev pyproject.toml --output-file requirements/dev.txt
+	$(COMPILE) requirements/triton.in --output-file requirements/triton.txt
+	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
+
+clean:
+	rm -rf .venv .venv-triton .uv .actverse

@@ -1,0 +1,71 @@
+"""Files and folders that appear whole: written beside, then renamed."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.errors import disk_errors
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to; rename it to ``path`` at the end.
+
+    The temporary name keeps the suffix, since writers choose formats by it. When
+    the block fails, nothing is left and an older ``path`` stays as it was.
+
+    Raises:
+        StorageFull: when the disk is full.
+    """
+    path = Path(path)
+    with disk_errors(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex}{path.suffix}")
+        try:
+            yield beside
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` to fill; it takes ``path``'s place at the end.
+
+    An older folder at ``path`` is replaced as a whole; when the block fails it stays.
+
+    Raises:
+        StorageFull: when the disk is full.
+    """
+    path = Path(path)
+    with disk_errors(path.name):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+        beside.mkdir()
+        try:
+            yield beside
+            old = path.with_name(f".{path.name}.{uuid.uuid4().hex}.old")
+            if path.exists():
+                path.replace(old)
+            beside.replace(path)
+            shutil.rmtree(old, ignore_errors=True)
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write ``text`` as UTF-8 so that ``path`` appears whole."""
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make ``target`` a second name of ``source``, or a copy across file systems."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

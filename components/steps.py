@@ -1,0 +1,97 @@
+"""What a step says of itself while it runs, where others can read it.
+
+Each step keeps one small JSON file. Whoever watches (the gateway, the command line)
+reads these files and needs no line to the process that does the work.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.errors import ActverseError
+from components.files import write_text
+
+
+class Progress(Protocol):
+    """Tells how far a step is; ``done`` and ``total`` are in the step's own unit."""
+
+    def __call__(self, done: float, total: float, **facts: Any) -> None: ...
+
+
+def no_progress(done: float, total: float, **facts: Any) -> None:
+    """A Progress for those who do not watch."""
+
+
+@dataclass
+class StepReport:
+    """One step's state as it stands in its file.
+
+    Attributes:
+        step: its name.
+        state: ``running``, ``succeeded`` or ``failed``.
+        percent: 0 to 100.
+        started, ended: seconds since the epoch; ``ended`` is 0 while it runs.
+        error: one sentence, empty unless it failed.
+        facts: whatever else is worth showing (epoch, metrics, version …).
+    """
+
+    step: str
+    state: str = "running"
+    percent: float = 0.0
+    started: float = 0.0
+    ended: float = 0.0
+    error: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write ``{step}.json`` in ``folder`` whole."""
+        write_text(folder / f"{self.step}.json", json.dumps(self.__dict__, default=str))
+
+
+def read_reports(folder: Path) -> list[StepReport]:
+    """All reports in ``folder``, in the order in which their steps started."""
+    reports = []
+    for path in folder.glob("*.json"):
+        reports.append(StepReport(**json.loads(path.read_text(encoding="utf-8"))))
+    return sorted(reports, key=lambda report: report.started)
+
+
+@contextmanager
+def reported(step: str, folder: Path) -> Iterator[Progress]:
+    """Keep the report of ``step`` in ``folder`` while the block runs.
+
+    Yields a Progress; the facts it is given are merged into the report. An error is
+    recorded and raised on.
+    """
+    report = StepReport(step, started=time.time())
+    report.write(folder)
+    last = 0.0
+
+    def progress(done: float, total: float, **facts: Any) -> None:
+        nonlocal last
+        report.percent = round(100 * done / total, 1) if total else 0.0
+        report.facts.update(facts)
+        # Ten writes a second are enough for any watcher.
+        if time.monotonic() - last > 0.1 or done >= total:
+            last = time.monotonic()
+            report.write(folder)
+
+    try:
+        yield progress
+    except BaseException as error:
+        report.state = "failed"
+        report.error = (
+            str(error)
+            if isinstance(error, ActverseError)
+            else f"The step {step} broke: {type(error).__name__}: {error}"
+        )
+        raise
+    else:
+        report.state, report.percent = "succeeded", 100.0
+    finally:
+        report.ended = time.time()
+        report.write(folder)
