@@ -69,3 +69,19 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
+
+
+def publish_folder(source: Path, target: Path) -> None:
+    """Make ``target`` a copy of the finished folder ``source``; it appears whole."""
+    with whole_folder(target) as beside:
+        shutil.copytree(source, beside, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+def publish_file(source: Path, target: Path) -> None:
+    """Make ``target`` a copy of the finished file ``source``; it appears whole."""
+    with whole_file(target) as beside:
+        link_or_copy(source, beside)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    link_or_copy(Path(source), Path(target))

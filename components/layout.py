@@ -50,6 +50,15 @@ class Layout:
         """``train_log/{task_id}/data/``."""
         return self.train_log(task_id) / "data"
 
+    def step_reports(self, task_id: str) -> Path:
+        """``train_log/{task_id}/steps/``: what each pipeline step says of itself."""
+        return self.train_log(task_id) / "steps"
+
+    def labelled_images(self, task_id: str) -> Path:
+        """The images that belong to the labels: the user's own, or the extracted frames."""
+        labels = self.labels(task_id)
+        return labels / "images" if (labels / "images").is_dir() else self.frames(task_id)
+
     def results(self, task_id: str) -> Path:
         """``inference_results/{task_id}/``."""
         return self.root / "inference_results" / checked_name(task_id, "task id")

@@ -1,0 +1,1 @@
+"""The pipelines: their definition, their YAML, and where they are run."""

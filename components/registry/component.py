@@ -1,0 +1,43 @@
+"""The registration step as a pipeline component."""
+
+from kfp import dsl
+
+from components.settings import Settings
+
+
+@dsl.component(base_image=Settings().pipeline_image, install_kfp_package=False)
+def register(
+    task_id: str, model_name: str, model: dsl.Input[dsl.Model], onnx: dsl.Input[dsl.Model]
+) -> int:
+    """Register the ONNX file as a model version, with its lineage and its parity set.
+
+    Args:
+        task_id: stands as a tag on the version.
+        model_name: the registered model.
+        model: the folder with training.json, which names the run.
+        onnx: the folder with model.onnx, parity.json and parity_set/.
+
+    Returns:
+        The version.
+    """
+    from pathlib import Path
+
+    from components.registry.register import register_model
+    from components.settings import Settings
+    from components.steps import reported
+    from components.training.result import read_result
+
+    settings = Settings()
+    with reported("register", settings.layout.step_reports(task_id)) as progress:
+        trained = read_result(Path(model.path))
+        version = register_model(
+            Path(onnx.path),
+            name=model_name,
+            run_id=trained.run_id,
+            tracking_uri=settings.mlflow_uri,
+            metrics=trained.metrics,
+            dataset_digest=trained.dataset_digest,
+            tags={"task_id": task_id},
+        )
+        progress(1, 1, model=model_name, version=version)
+    return version

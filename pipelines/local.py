@@ -1,0 +1,73 @@
+"""Runs a compiled pipeline on this machine: ``python -m pipelines.local YAML ARGUMENTS WORK``.
+
+A process of its own, because KFP's local runner is configured once for a whole process
+and runs its steps one by one until the end.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def start_local(
+    pipeline: Path, arguments: dict[str, Any], work: Path, environment: dict[str, str], log: Path
+) -> subprocess.Popen[bytes]:
+    """Start a compiled pipeline in a process group of its own.
+
+    Args:
+        pipeline: the compiled YAML.
+        arguments: the pipeline's parameters.
+        work: the folder for the pipeline root; made if missing.
+        environment: added to this process's environment (the Settings of the steps).
+        log: takes what the steps print.
+
+    Returns:
+        The process; it ends with 0 when every step has succeeded.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    values = work / "arguments.json"
+    values.write_text(json.dumps(arguments), encoding="utf-8")
+    argv = [sys.executable, "-m", "pipelines.local", str(pipeline), str(values), str(work)]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            argv,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def stop_local(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
+    """End a pipeline's whole process group, at first politely."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(patience)
+        except ProcessLookupError:
+            return
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def _run(pipeline: Path, arguments: Path, work: Path) -> None:
+    from kfp import components, local
+
+    local.init(
+        runner=local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(work / "artifacts"),
+        workspace_root=str(work / "workspace"),
+    )
+    run = components.load_component_from_file(str(pipeline))
+    run(**json.loads(arguments.read_text(encoding="utf-8")))
+
+
+if __name__ == "__main__":
+    _run(*(Path(argument) for argument in sys.argv[1:4]))
