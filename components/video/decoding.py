@@ -1,0 +1,111 @@
+"""Opening a file as a video and decoding it, whatever it may hold.
+
+The file comes from outside. libavformat would follow a play list to other files and
+hosts and take a text file for a video of text, so the formats are listed, nothing but
+that one file is opened, and a frame has a greatest size.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from components.errors import BadVideo
+
+# Those that hold all of their data themselves; no play lists (hls, dash, concat), no
+# images, no text. The sound-only ones let us say what the file is.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,asf,ogg,nut,ivf,"
+    "mxf,dv,gif,h264,hevc,m4v,mjpeg,yuv4mpegpipe,mp3,wav,flac,aac,ac3"
+)
+_MAX_PIXELS = 8192 * 8192
+
+
+@contextmanager
+def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open ``path`` and its first stream of moving pictures, with frame threads.
+
+    Raises:
+        BadVideo: if it is missing, empty, no video, or holds sound only.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise BadVideo(
+            f"The video {path} cannot be opened ({error.strerror}): check it."
+        ) from error
+    if not path.is_file():
+        raise BadVideo(f"The video {path} is not a file: name a video file.")
+    if size == 0:
+        raise BadVideo(f"The video {path} is empty: copy or download it again.")
+    options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+    try:
+        container = av.open(f"file:{path.absolute()}", options=options)
+    except av.FFmpegError as error:
+        raise BadVideo(
+            f"The file {path} cannot be read as a video: it is of another kind or was cut off; "
+            "give a whole video file, MP4 for example."
+        ) from error
+    with container:
+        # A cover picture counts as a video stream.
+        streams = [
+            s for s in container.streams.video if not s.disposition & s.disposition.attached_pic
+        ]
+        if not streams:
+            raise BadVideo(f"The file {path} holds no moving pictures: give a video file.")
+        stream = streams[0]
+        stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+        yield container, stream
+
+
+def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+    """Every frame of ``stream`` in presentation order.
+
+    Raises:
+        BadVideo: where the file breaks, naming how many frames came before, and where
+            the size changes on the way.
+    """
+    count, size = 0, None
+    try:
+        for frame in container.decode(stream):
+            size = size or (frame.width, frame.height)
+            if size != (frame.width, frame.height):
+                raise BadVideo(
+                    f"The video {path} changes its size at frame {count}, from "
+                    f"{size[0]}x{size[1]} to {frame.width}x{frame.height}: split it there."
+                )
+            yield frame
+            count += 1
+    except av.FFmpegError as error:
+        raise BadVideo(
+            f"The video {path} breaks after {count} frames ({error.strerror}): "
+            "repair it, or cut it there, and give it again."
+        ) from error
+    if count == 0:
+        raise BadVideo(f"No frame of the video {path} can be decoded: give a whole video file.")
+
+
+class FrameClock:
+    """Gives each frame of a stream its time, seconds from the first one's."""
+
+    def __init__(self, stream: VideoStream) -> None:
+        self._period = float(1 / stream.average_rate) if stream.average_rate else 1 / 30
+        self._first: float | None = None
+        self._last = -self._period
+
+    def __call__(self, frame: VideoFrame) -> float:
+        """The time of the next frame; one without a time stamp follows at the mean rate."""
+        if frame.pts is None or frame.time_base is None:
+            self._last += self._period
+            return self._last
+        time = float(frame.pts * frame.time_base)
+        if self._first is None:
+            self._first = time
+        self._last = time - self._first
+        return self._last
