@@ -37,7 +37,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         size = path.stat().st_size
     except OSError as error:
         raise BadVideo(
-            f"The video {path} cannot be opened ({error.strerror}): check it."
+            f"The video {path} cannot be opened ({error.strerror}): check its path."
         ) from error
     if not path.is_file():
         raise BadVideo(f"The video {path} is not a file: name a video file.")
@@ -71,22 +71,30 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
         BadVideo: where the file breaks, naming how many frames came before, and where
             the size changes on the way.
     """
-    count, size = 0, None
+    count, size, cut_off = 0, None, False
     try:
-        for frame in container.decode(stream):
-            size = size or (frame.width, frame.height)
-            if size != (frame.width, frame.height):
-                raise BadVideo(
-                    f"The video {path} changes its size at frame {count}, from "
-                    f"{size[0]}x{size[1]} to {frame.width}x{frame.height}: split it there."
-                )
-            yield frame
-            count += 1
+        for packet in container.demux(stream):
+            # The demuxer marks a packet that it could read in part only; the last one,
+            # which flushes the decoder, is empty.
+            cut_off = packet.is_corrupt if packet.size else cut_off
+            for frame in packet.decode():
+                size = size or (frame.width, frame.height)
+                if size != (frame.width, frame.height):
+                    raise BadVideo(
+                        f"The video {path} changes its size at frame {count}, from "
+                        f"{size[0]}x{size[1]} to {frame.width}x{frame.height}: split it there."
+                    )
+                yield frame
+                count += 1
     except av.FFmpegError as error:
         raise BadVideo(
             f"The video {path} breaks after {count} frames ({error.strerror}): "
             "repair it, or cut it there, and give it again."
         ) from error
+    if cut_off:
+        raise BadVideo(
+            f"The video {path} is cut off after {count} frames: copy or download it again."
+        )
     if count == 0:
         raise BadVideo(f"No frame of the video {path} can be decoded: give a whole video file.")
 
