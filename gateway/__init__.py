@@ -1,0 +1,1 @@
+"""The gateway: REST and webhooks, the database that is the truth, and the worker."""

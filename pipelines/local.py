@@ -4,9 +4,9 @@ A process of its own, because KFP's local runner is configured once for a whole 
 and runs its steps one by one until the end.
 """
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 def start_local(
     pipeline: Path, arguments: dict[str, Any], work: Path, environment: dict[str, str], log: Path
 ) -> subprocess.Popen[bytes]:
-    """Start a compiled pipeline in a process group of its own.
+    """Start a compiled pipeline in a process of its own, in the caller's process group.
 
     Args:
         pipeline: the compiled YAML.
@@ -40,20 +40,25 @@ def start_local(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
 
 
 def stop_local(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """End a pipeline's whole process group, at first politely."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(patience)
-        except ProcessLookupError:
-            return
-        except subprocess.TimeoutExpired:
-            continue
+    """End a pipeline and every step it started, at first politely."""
+    import psutil
+
+    try:
+        family = [psutil.Process(process.pid)]
+        family += family[0].children(recursive=True)
+    except psutil.NoSuchProcess:
+        return
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    _, alive = psutil.wait_procs(family, patience)
+    for member in alive:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()
 
 

@@ -15,7 +15,7 @@ from components.training.component import train
 )
 def training_pipeline(
     task_id: str, model_name: str, labels: str, training: str, held_out: float = 0.2
-):
+) -> None:
     """Take a task's labelled frames to a served model version.
 
     Args:
@@ -43,6 +43,3 @@ def training_pipeline(
     registered.set_display_name("Register").set_caching_options(False)
     deployed = deploy(task_id=task_id, model_name=model_name, version=registered.output)
     deployed.set_display_name("Deploy").set_caching_options(False)
-
-
-STEPS = ("dataset", "train", "export", "register", "deploy")

@@ -1,0 +1,318 @@
+"""The embedded stack: MLflow, Triton, the gateway and a worker on one machine."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+import httpx
+
+from actverse.secrets import embedded_secret, write_secret
+from actverse.supervisor import Service, Supervisor
+from components.errors import BadInput, Refused
+from components.files import write_text
+from components.settings import Settings
+
+USER = "local"
+WEBHOOK = "actverse-promotion"
+_PORTS = (
+    "gateway_port",
+    "mlflow_port",
+    "triton_http_port",
+    "triton_grpc_port",
+    "triton_metrics_port",
+)
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where a running stack is reached.
+
+    Attributes:
+        gateway, mlflow: ``http://host:port``.
+        triton_http: ``http://host:port``; triton_grpc and triton_metrics likewise.
+        pid: the supervisor's process.
+    """
+
+    gateway: str
+    mlflow: str
+    triton_http: str
+    triton_grpc: str
+    triton_metrics: str
+    pid: int
+
+
+class Stack:
+    """The four servers of one home folder; ``start`` and ``stop`` them, or use ``running``."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.home = settings.home
+        self.supervisor = Supervisor()
+        self._lock: IO[str] | None = None
+        self._shared_memory_prefix = ""
+        self.settings = settings
+
+    @property
+    def failure(self) -> str:
+        """Why the stack cannot go on; empty while it can."""
+        return self.supervisor.failure
+
+    def start(self, told: Callable[[str], None] = lambda _: None) -> Addresses:
+        """Start everything and return when each part answers.
+
+        Args:
+            told: is given a line as each part gets ready.
+
+        Raises:
+            Refused: if another stack runs in this home.
+            BadInput: if a given port is taken.
+            NotFound: if Triton's environment is missing.
+            Unavailable: if a part does not get ready.
+        """
+        self.home.mkdir(parents=True, exist_ok=True)
+        self._take_lock()
+        try:
+            return self._start(told)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End everything; harmless when nothing runs."""
+        from components.serving.server import remove_shared_memory
+
+        self.supervisor.stop()
+        if self._shared_memory_prefix:
+            remove_shared_memory(self._shared_memory_prefix)
+            self._shared_memory_prefix = ""
+        if self._lock is not None:
+            state_path(self.home).unlink(missing_ok=True)
+            self._lock.close()
+            self._lock = None
+
+    def _start(self, told: Callable[[str], None]) -> Addresses:
+        from components.serving.server import triton_launch, triton_ready
+        from gateway.database import upgrade_database
+
+        settings = self.settings = embedded_settings(self.settings)
+        settings.layout.models().mkdir(parents=True, exist_ok=True)
+        upgrade_database(settings.database_url)
+        ensure_local_key(settings)
+        launch = triton_launch(
+            settings,
+            http_port=settings.triton_http_port,
+            grpc_port=settings.triton_grpc_port,
+            metrics_port=settings.triton_metrics_port,
+            work=self.home / "triton",
+        )
+        self._shared_memory_prefix = launch.shared_memory_prefix
+        logs = self.home / "logs"
+        environment = {**os.environ, **settings.environment()}
+        self.supervisor.start(
+            [
+                Service(
+                    "mlflow",
+                    _mlflow_command(settings),
+                    _mlflow_environment(settings),
+                    logs / "mlflow.log",
+                    lambda: _answers(f"{settings.mlflow_uri}/health"),
+                ),
+                Service(
+                    "triton",
+                    launch.argv,
+                    launch.env,
+                    logs / "triton.log",
+                    lambda: triton_ready(settings.triton_url),
+                ),
+                Service(
+                    "gateway",
+                    _gateway_command(settings),
+                    environment,
+                    logs / "gateway.log",
+                    lambda: _answers(f"{settings.gateway_uri}/healthz"),
+                ),
+                Service(
+                    "worker",
+                    [sys.executable, "-m", "gateway.worker"],
+                    environment,
+                    logs / "worker.log",
+                    lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                ),
+            ],
+            told,
+        )
+        register_webhook(settings)
+        addresses = Addresses(
+            gateway=settings.gateway_uri,
+            mlflow=settings.mlflow_uri,
+            triton_http=f"http://{settings.host}:{settings.triton_http_port}",
+            triton_grpc=settings.triton_url,
+            triton_metrics=f"http://{settings.host}:{settings.triton_metrics_port}/metrics",
+            pid=os.getpid(),
+        )
+        write_text(state_path(self.home), json.dumps(asdict(addresses), indent=2))
+        return addresses
+
+    def _take_lock(self) -> None:
+        lock = (self.home / "stack.lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            lock.close()
+            raise Refused(
+                f"A stack runs in {self.home} already: use it, stop it, or set ACTVERSE_HOME."
+            ) from error
+        self._lock = lock
+
+
+@contextmanager
+def running(settings: Settings, told: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+    """A stack that runs while the block does."""
+    stack = Stack(settings)
+    stack.start(told)
+    try:
+        yield stack
+    finally:
+        stack.stop()
+
+
+def state_path(home: Path) -> Path:
+    """``stack.json``: the addresses, there while a stack runs."""
+    return home / "stack.json"
+
+
+def find_running(home: Path) -> Addresses | None:
+    """The addresses of the stack that runs in ``home``, or None."""
+    try:
+        addresses = Addresses(**json.loads(state_path(home).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    # The file outlives a killed supervisor: only an answer counts.
+    return addresses if _answers(f"{addresses.gateway}/healthz") else None
+
+
+def api_key_path(home: Path) -> Path:
+    """The file with the local user's API key."""
+    return home / "secrets" / "api_key"
+
+
+def embedded_settings(settings: Settings) -> Settings:
+    """Settings with ports, addresses and secrets filled in for this machine.
+
+    Raises:
+        BadInput: if a given port is taken.
+    """
+    secrets = settings.home / "secrets"
+    values = settings.model_dump()
+    values.update(_free_ports(settings))
+    host = settings.host
+    values |= {
+        "gateway_uri": f"http://{host}:{values['gateway_port']}",
+        "mlflow_uri": f"http://{host}:{values['mlflow_port']}",
+        "triton_url": f"{host}:{values['triton_grpc_port']}",
+        "api_key_secret": embedded_secret(secrets, "api_key_secret"),
+        "webhook_secret": embedded_secret(secrets, "webhook_secret"),
+    }
+    return Settings(**values)
+
+
+def _free_ports(settings: Settings) -> dict[str, int]:
+    ports, held = {}, []
+    for name in _PORTS:
+        wanted = getattr(settings, name)
+        probe = socket.socket()
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, wanted))
+        except OSError as error:
+            variable = f"ACTVERSE_{name.upper()}"
+            raise BadInput(
+                f"The port {wanted} on {settings.host} cannot be taken ({error.strerror}): "
+                f"set {variable} to another, or to 0 for a free one."
+            ) from error
+        ports[name] = probe.getsockname()[1]
+        held.append(probe)  # so that the next one is another
+    for probe in held:
+        probe.close()
+    return ports
+
+
+def ensure_local_key(settings: Settings) -> str:
+    """The local user's API key; made, stored and written to its file if there is none yet."""
+    from gateway.database import open_database
+    from gateway.keys import create_key, find_user
+
+    path = api_key_path(settings.home)
+    with open_database(settings.database_url).begin() as session:
+        if path.exists():
+            key = path.read_text(encoding="ascii").strip()
+            if find_user(session, settings, key):
+                return key
+        key = create_key(session, settings, USER)
+        write_secret(path, key)
+    return key
+
+
+def register_webhook(settings: Settings) -> None:
+    """Let the registry tell the gateway of every alias; an older registration is replaced."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(settings.mlflow_uri)
+    for webhook in client.list_webhooks():
+        if webhook.name == WEBHOOK:
+            client.delete_webhook(webhook.webhook_id)
+    client.create_webhook(
+        name=WEBHOOK,
+        url=f"{settings.gateway_uri}/webhooks/mlflow",
+        events=["model_version_alias.created"],
+        description="Promotes the version that gets the champion's alias into Triton.",
+        secret=settings.webhook_secret.get_secret_value(),
+    )
+
+
+def _mlflow_command(settings: Settings) -> list[str]:
+    data = settings.home / "mlflow"
+    data.mkdir(parents=True, exist_ok=True)
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1"),
+        *("--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"),
+        *("--artifacts-destination", str(data / "artifacts"), "--serve-artifacts"),
+    ]
+
+
+def _mlflow_environment(settings: Settings) -> dict[str, str]:
+    return {
+        **os.environ,
+        # Its job consumers would take two more gigabytes.
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        # The gateway listens on loopback, without TLS.
+        "MLFLOW_WEBHOOK_ALLOWED_SCHEMES": "https,http",
+        "MLFLOW_WEBHOOK_ALLOW_PRIVATE_IPS": "true",
+        "MLFLOW_WEBHOOK_CACHE_TTL": "0",
+        # Without a key of its own each start would forget the webhooks' secrets.
+        "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": embedded_secret(
+            settings.home / "secrets", "mlflow_webhook_key", fernet=True
+        ),
+    }
+
+
+def _gateway_command(settings: Settings) -> list[str]:
+    return [
+        *(sys.executable, "-m", "uvicorn", "--factory", "gateway.app:create_app"),
+        *("--host", settings.host, "--port", str(settings.gateway_port), "--no-access-log"),
+    ]
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0, trust_env=False).status_code == 200
+    except httpx.HTTPError:
+        return False

@@ -1,0 +1,1 @@
+"""Labels from wherever people make them."""

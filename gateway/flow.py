@@ -1,0 +1,194 @@
+"""The way of a task: its steps in order, each a call of the step's own function."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.errors import NotFound
+from components.labeling.folder import import_labels, resolve_spec, scan_label_folder
+from components.labels import LabelSpec
+from components.layout import Layout
+from components.settings import Settings
+from components.steps import Progress
+from gateway.schemas import TaskRequest
+from gateway.tasks import TRAINING
+
+STEPS = (
+    "download",
+    "validate",
+    "convert",
+    "extract",
+    "labels",
+    TRAINING,
+    "analyse",
+    "results",
+)
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step is given.
+
+    Attributes:
+        facts: what the earlier steps said, by step.
+        progress: tells how far the step is.
+    """
+
+    settings: Settings
+    task_id: str
+    user_id: str
+    request: TaskRequest
+    facts: dict[str, dict[str, Any]]
+    progress: Progress
+
+    @property
+    def layout(self) -> Layout:
+        """Where the task's files lie."""
+        return self.settings.layout
+
+    @property
+    def video(self) -> Path:
+        """The video as every later step reads it."""
+        return self.layout.video(self.task_id) / "video.mp4"
+
+    @property
+    def spec(self) -> LabelSpec:
+        """What the model is to learn, as the labels step settled it."""
+        return LabelSpec.model_validate(self.facts["labels"]["spec"])
+
+
+def _download(context: StepContext) -> dict[str, Any]:
+    from components.video.fetch import fetch_video
+
+    source: str | Path = context.request.file_path
+    if not str(source).startswith(("http://", "https://")):
+        source = own_file(context, str(source))
+    settings = context.settings
+    path = fetch_video(
+        source,
+        context.layout.video(context.task_id),
+        max_bytes=settings.max_video_bytes,
+        timeout=settings.download_timeout,
+        allow_private=settings.allow_private_urls,
+        progress=context.progress,
+    )
+    return {"file": path.name, "bytes": path.stat().st_size}
+
+
+def own_file(context: StepContext, key: str) -> Path:
+    """The file or folder of the user's own that a key names.
+
+    Raises:
+        NotFound: if it is not there.
+        Refused: if the key leaves the user's prefix.
+    """
+    path = context.layout.user_file(context.user_id, key)
+    if not path.exists():
+        raise NotFound(f"There is no file {key!r} among yours: upload it first.")
+    return path
+
+
+def _source(context: StepContext) -> Path:
+    return context.layout.video(context.task_id) / context.facts["download"]["file"]
+
+
+def _validate(context: StepContext) -> dict[str, Any]:
+    from components.video.extract import check_usable
+    from components.video.probe import probe_video
+
+    facts = probe_video(_source(context))
+    check_usable(facts)
+    return facts.model_dump(mode="json")
+
+
+def _convert(context: StepContext) -> dict[str, Any]:
+    from components.video.convert import conversion_reason, convert_video
+    from components.video.probe import VideoFacts, probe_video
+
+    facts = VideoFacts.model_validate(context.facts["validate"])
+    convert_video(_source(context), context.video, facts, progress=context.progress)
+    reason = conversion_reason(facts)
+    if reason:
+        facts = probe_video(context.video)
+    return {"reason": reason or "not needed", "video": facts.model_dump(mode="json")}
+
+
+def _extract(context: StepContext) -> dict[str, Any]:
+    from components.errors import BadLabels
+    from components.video.extract import extract_frames, frame_index, uniform_indices
+
+    total = int(context.facts["convert"]["video"]["frame_count"])
+    needed = scan_label_folder(own_file(context, context.request.labels_path)).frames_needed()
+    indices = []
+    for name in needed:
+        index = frame_index(name)
+        if index is None or index >= total:
+            raise BadLabels(
+                f"The label {name}.txt belongs to no image, and to no frame of the video "
+                f"({total} frames): name it after its image, or frame_000000 to "
+                f"frame_{total - 1:06d}."
+            )
+        indices.append(index)
+    indices = sorted(indices) or uniform_indices(total, context.request.num_frames)
+    extract_frames(
+        context.video, context.layout.frames(context.task_id), indices, progress=context.progress
+    )
+    return {"frames": len(indices)}
+
+
+def _labels(context: StepContext) -> dict[str, Any]:
+    request = context.request
+    folder = scan_label_folder(own_file(context, request.labels_path))
+    spec = resolve_spec(
+        folder,
+        task=request.task,
+        names=request.names,
+        keypoints=request.keypoints,
+        flip_idx=request.flip_idx,
+    )
+    counts = import_labels(
+        folder,
+        context.layout.labels(context.task_id),
+        context.layout.frames(context.task_id),
+        spec,
+        progress=context.progress,
+    )
+    return {"counts": counts, "spec": spec.model_dump(mode="json")}
+
+
+def _analyse(context: StepContext) -> dict[str, Any]:
+    from components.analysis.analyse import AnalysisOptions
+    from components.analysis.served import analyse_served
+
+    deployed = context.facts[TRAINING]["pipeline"]["deploy"]["facts"]
+    facts = analyse_served(
+        context.video,
+        context.layout.results(context.task_id),
+        context.settings,
+        task_id=context.task_id,
+        model=deployed["model"],
+        version=int(deployed["version"]),
+        options=AnalysisOptions(confidence=context.request.confidence, iou=context.request.iou),
+        progress=context.progress,
+    )
+    return facts.model_dump(mode="json")
+
+
+def _results(context: StepContext) -> dict[str, Any]:
+    from components.results.write import write_results
+
+    folder = context.layout.results(context.task_id)
+    write_results(context.video, folder, progress=context.progress)
+    return {"files": sorted(path.name for path in folder.iterdir() if path.is_file())}
+
+
+FUNCTIONS: dict[str, Callable[[StepContext], dict[str, Any]]] = {
+    "download": _download,
+    "validate": _validate,
+    "convert": _convert,
+    "extract": _extract,
+    "labels": _labels,
+    "analyse": _analyse,
+    "results": _results,
+}

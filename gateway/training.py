@@ -1,0 +1,78 @@
+"""A task's training: a pipeline run that the worker starts and watches."""
+
+import shutil
+import subprocess
+from typing import Any
+
+from components.errors import StepFailed
+from components.steps import StepReport, read_reports
+from gateway.flow import StepContext, own_file
+from pipelines import TRAINING_STEPS
+from pipelines.compile import compile_training
+from pipelines.local import start_local, stop_local
+
+_POLL_SECONDS = 0.2
+
+
+def run_training(context: StepContext) -> dict[str, Any]:
+    """Run the compiled training pipeline to its end and return its steps' reports.
+
+    Raises:
+        StepFailed: with the failed step's own sentence.
+    """
+    settings, task_id = context.settings, context.task_id
+    arguments = _arguments(context)
+    reports = settings.layout.step_reports(task_id)
+    # An earlier attempt's words must not be taken for this one's.
+    shutil.rmtree(reports, ignore_errors=True)
+    work = settings.home / "pipelines" / task_id
+    log = settings.home / "logs" / f"pipeline-{task_id}.log"
+    process = start_local(
+        compile_training(work / "training.yaml"), arguments, work, settings.environment(), log
+    )
+    try:
+        while _running(process):
+            _tell(context, read_reports(reports))
+    finally:
+        stop_local(process)
+    ended = read_reports(reports)
+    _tell(context, ended)
+    for report in ended:
+        if report.state == "failed":
+            raise StepFailed(report.error)
+    if process.returncode != 0 or {report.step for report in ended} != set(TRAINING_STEPS):
+        raise StepFailed(
+            f"The training pipeline broke before its end: read {log} and run the task again."
+        )
+    return {"pipeline": _facts(ended)}
+
+
+def _arguments(context: StepContext) -> dict[str, Any]:
+    training = context.request.training
+    if training.weights.startswith("key:"):
+        path = own_file(context, training.weights.removeprefix("key:"))
+        training = training.model_copy(update={"weights": str(path)})
+    return {
+        "task_id": context.task_id,
+        "model_name": context.request.served_name(context.user_id),
+        "labels": context.spec.model_dump_json(),
+        "training": training.model_dump_json(),
+        "held_out": context.request.held_out,
+    }
+
+
+def _running(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(_POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _tell(context: StepContext, reports: list[StepReport]) -> None:
+    percent = sum(report.percent for report in reports)
+    context.progress(percent, 100 * len(TRAINING_STEPS), pipeline=_facts(reports))
+
+
+def _facts(reports: list[StepReport]) -> dict[str, Any]:
+    return {report.step: dict(report.__dict__) for report in reports}

@@ -1,0 +1,51 @@
+"""The registry's webhook: is a delivery really MLflow's, and is it fresh?
+
+MLflow signs ``{delivery id}.{timestamp}.{raw body}`` by HMAC-SHA256 with the webhook's
+secret and sends ``v1,<base64>`` (https://mlflow.org/docs/latest/ml/webhooks/). The check
+is over the bytes as they came, in constant time; a delivery older than five minutes is
+refused, and the ids of younger ones are remembered, so that a recorded one cannot be
+played again.
+"""
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Mapping
+
+from components.errors import Refused
+
+SIGNATURE = "x-mlflow-signature"
+DELIVERY_ID = "x-mlflow-delivery-id"
+TIMESTAMP = "x-mlflow-timestamp"
+WINDOW_SECONDS = 300
+
+
+def verify_delivery(headers: Mapping[str, str], body: bytes, secret: str) -> str:
+    """Return the id of a delivery whose signature and age are right.
+
+    Args:
+        headers: by lower-case name.
+        body: the raw bytes.
+        secret: the webhook's, at least one character.
+
+    Raises:
+        Refused: if a header is missing, the time is off by more than five minutes, or the
+            signature is not the secret's.
+    """
+    delivery_id, timestamp = headers.get(DELIVERY_ID, ""), headers.get(TIMESTAMP, "")
+    if not (secret and delivery_id and timestamp.isdecimal()):
+        raise Refused("The delivery is not signed: send it with the webhook's secret.")
+    if abs(time.time() - int(timestamp)) > WINDOW_SECONDS:
+        raise Refused("The delivery is older than five minutes: send it anew.")
+    expected = sign_delivery(delivery_id, timestamp, body, secret)
+    if not hmac.compare_digest(headers.get(SIGNATURE, "").encode(), expected.encode()):
+        raise Refused("The delivery's signature is wrong: use the webhook's secret.")
+    return delivery_id
+
+
+def sign_delivery(delivery_id: str, timestamp: str, body: bytes, secret: str) -> str:
+    """The value of MLflow's signature header for a delivery."""
+    content = f"{delivery_id}.{timestamp}.".encode() + body
+    digest = hmac.new(secret.encode(), content, hashlib.sha256).digest()
+    return f"v1,{base64.b64encode(digest).decode()}"
