@@ -1,88 +1,10 @@
 """Real servers that the tests of several steps share, one of each a session."""
 
-import socket
-import subprocess
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
-from components.serving.server import Launch, remove_shared_memory, triton_launch, triton_ready
-from components.settings import Settings
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that were free a moment ago."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
-
-
-def wait_until(condition: Callable[[], object], seconds: float = 30.0, what: str = "") -> None:
-    """Poll ``condition`` until it holds."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain for {what or condition}"
-        time.sleep(0.05)
-
-
-@dataclass
-class TritonServer:
-    """A real Triton in explicit mode; ``url`` is host:port of its gRPC service."""
-
-    settings: Settings
-    launch: Launch
-    log: Path
-    process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def url(self) -> str:
-        return self.settings.triton_url
-
-    @property
-    def repository(self) -> Path:
-        return self.settings.layout.models()
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                self.launch.argv, env=self.launch.env, stdout=log, stderr=subprocess.STDOUT
-            )
-        wait_until(lambda: self.ready_or_dead(), what="Triton")
-        assert self.process.poll() is None, self.log.read_text()
-
-    def ready_or_dead(self) -> bool:
-        assert self.process is not None
-        return self.process.poll() is not None or triton_ready(self.url)
-
-    def stop(self) -> None:
-        assert self.process is not None
-        self.process.terminate()
-        try:
-            self.process.wait(30)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            remove_shared_memory(self.launch.shared_memory_prefix)
-
-
-def new_triton(folder: Path, *, drop: str = "") -> TritonServer:
-    """A Triton below ``folder``, not started; ``drop`` is an argument to leave out."""
-    http, grpc, metrics = free_ports(3)
-    settings = Settings(home=folder / "home", triton_url=f"127.0.0.1:{grpc}", triton_threads=1)
-    launch = triton_launch(
-        settings, http_port=http, grpc_port=grpc, metrics_port=metrics, work=folder
-    )
-    argv = [argument for argument in launch.argv if argument != drop]
-    launch = Launch(argv, launch.env, launch.shared_memory_prefix)
-    return TritonServer(settings, launch, folder / "triton.log")
+from tests.helpers.servers import TritonServer, new_triton, running_mlflow
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +16,10 @@ def triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="session")
+def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URI of an MLflow server with a registry in SQLite; a test takes names of its own."""
+    with running_mlflow(tmp_path_factory.mktemp("mlflow")) as uri:
+        yield uri

@@ -1,0 +1,49 @@
+"""The line to the MLflow server, whose registry holds the desired state."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import httpx
+
+from components.errors import NotFound, StepFailed, Unavailable
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+@contextmanager
+def registry(tracking_uri: str, what: str) -> Iterator["MlflowClient"]:
+    """A client of the server at ``tracking_uri``, its errors turned into ours.
+
+    Args:
+        tracking_uri: http://host:port. A database opened directly would fire no webhook.
+        what: what is being asked for, as an error message should name it.
+
+    Raises:
+        Unavailable: if the server does not answer.
+        NotFound: if it does not know what was asked for.
+        StepFailed: if it refuses.
+    """
+    # MLflow's own client tries a dead server for minutes before it says so.
+    try:
+        httpx.get(f"{tracking_uri}/health", timeout=5).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(
+            f"The MLflow server at {tracking_uri} does not answer ({error}): "
+            "start it or look at its log."
+        ) from error
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    except MlflowException as error:
+        message = " ".join(str(error).split())
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            raise NotFound(
+                f"MLflow at {tracking_uri} does not know {what} ({message}): register it first."
+            ) from error
+        if error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"):
+            raise Unavailable(f"MLflow at {tracking_uri} failed on {what} ({message}).") from error
+        raise StepFailed(f"MLflow at {tracking_uri} refused {what}: {message}.") from error
