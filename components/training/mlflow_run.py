@@ -1,0 +1,216 @@
+"""A training's MLflow run, bound to an explicit run id.
+
+Nothing here uses MLflow's notion of an active run or touches its global state, so trainings
+in one process do not write into each other's runs.
+"""
+
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import httpx
+
+from components.dataset.facts import DATA_YAML, FACTS, SPLIT, DatasetFacts
+from components.errors import BadInput, Unavailable
+from components.training.tracking import Tracking
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
+from mlflow.exceptions import MlflowException
+
+logger = logging.getLogger(__name__)
+
+_DATASET_DIGEST = 36  # MLflow's column holds no more; the tag has the whole
+_PROBE_SECONDS = 5.0
+
+
+class MlflowRun:
+    """One run that is written to until it ends.
+
+    Figures that the server does not take are kept and sent with the next ones: a server that
+    is away for a while costs a training nothing, as long as it is back at the end. All methods
+    but ``log_epoch`` raise Unavailable if the server does not answer or refuses.
+    """
+
+    def __init__(self, tracking: Tracking) -> None:
+        """Bind to the run, or make it.
+
+        Raises:
+            BadInput: if the run does not exist.
+            Unavailable: if the server does not answer.
+        """
+        self._uri = tracking.uri
+        self._unsent: list[Metric] = []
+        if not self._answers():
+            raise Unavailable(
+                f"The tracking server {self._address} does not answer: start it and train again."
+            )
+        self._client = MlflowClient(tracking_uri=tracking.uri)
+        with self._server():
+            run = self._bind(tracking)
+            self.run_id: str = run.info.run_id
+            self._params: dict[str, str] = dict(run.data.params)
+            self.tag(tracking.tags)
+
+    def _bind(self, tracking: Tracking) -> Run:
+        if tracking.run_id is None:
+            experiment = self._experiment_id(tracking.experiment)
+            return self._client.create_run(experiment, run_name=tracking.run_name)
+        try:
+            run = self._client.get_run(tracking.run_id)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise BadInput(
+                    f"The run {tracking.run_id} is not on {self._address}: give another, or none."
+                ) from error
+            raise
+        self._client.update_run(tracking.run_id, status="RUNNING", name=tracking.run_name)
+        return run
+
+    def _experiment_id(self, name: str) -> str:
+        known = self._client.get_experiment_by_name(name)
+        if known is not None:
+            if known.lifecycle_stage != "active":
+                raise BadInput(f"The experiment {name!r} is deleted: restore it or name another.")
+            return known.experiment_id
+        try:
+            return self._client.create_experiment(name)
+        except MlflowException:
+            # Somebody else made it in the meantime, or this raises again.
+            known = self._client.get_experiment_by_name(name)
+            if known is None:
+                raise
+            return known.experiment_id
+
+    def tag(self, tags: Mapping[str, str]) -> None:
+        """Set tags; a tag that is there is replaced."""
+        with self._server():
+            self._client.log_batch(self.run_id, tags=[RunTag(*item) for item in tags.items()])
+
+    def log_params(self, params: Mapping[str, object]) -> None:
+        """Log parameters.
+
+        A parameter of a run cannot change. Where a run is trained once more with others, the
+        first ones stay and the tag ``changed_params`` names the new values.
+        """
+        texts = {name: str(value) for name, value in params.items()}
+        new = {name: text for name, text in texts.items() if name not in self._params}
+        changed = [
+            f"{name}={text}" for name, text in texts.items() if self._params.get(name, text) != text
+        ]
+        with self._server():
+            self._client.log_batch(self.run_id, params=[Param(*item) for item in new.items()])
+        self._params |= new
+        if changed:
+            self.tag({"changed_params": ", ".join(changed)})
+
+    def log_dataset(self, folder: Path, facts: DatasetFacts) -> None:
+        """Log the dataset as the run's input, its facts and split also as artifacts."""
+        profile = facts.model_dump(include={"train", "held_out", "dropped", "objects", "negatives"})
+        entity = Dataset(
+            name=folder.name,
+            digest=facts.digest[:_DATASET_DIGEST],
+            source_type="local",
+            source=json.dumps({"uri": folder.absolute().as_uri()}),
+            profile=json.dumps(profile),
+        )
+        context = [InputTag("mlflow.data.context", "training")]
+        with self._server():
+            self._client.log_inputs(self.run_id, [DatasetInput(entity, context)])
+            for name in (DATA_YAML, FACTS, SPLIT):
+                self._client.log_artifact(self.run_id, str(folder / name), "dataset")
+        self.tag({"dataset.digest": facts.digest})
+        self.log_metrics({"dataset/leak": facts.leak}, step=0)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int) -> None:
+        """Log figures of one step, after those that were not sent yet."""
+        now = int(time.time() * 1000)
+        self._unsent += [Metric(name, value, now, step) for name, value in metrics.items()]
+        with self._server():
+            while self._unsent:
+                # The server takes at most a thousand at a time.
+                self._client.log_batch(self.run_id, metrics=self._unsent[:1000])
+                del self._unsent[:1000]
+
+    def log_epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
+        """Log an epoch's figures in one request, or keep them until the server is back."""
+        now = int(time.time() * 1000)
+        if not self._answers():
+            logger.warning("The tracking server %s is away, figures are kept.", self._address)
+            self._unsent += [Metric(name, value, now, epoch) for name, value in metrics.items()]
+            return
+        try:
+            self.log_metrics(metrics, epoch)
+        except Unavailable as error:
+            logger.warning("%s The figures are kept.", error)
+
+    def log_files(self, path: Path, folder: str | None = None) -> None:
+        """Log a file, or a folder's content, as artifacts in ``folder``."""
+        with self._server():
+            if path.is_dir():
+                self._client.log_artifacts(self.run_id, str(path), folder)
+            else:
+                self._client.log_artifact(self.run_id, str(path), folder)
+
+    def finish(self) -> None:
+        """Send what is left and end the run as FINISHED."""
+        self.log_metrics({}, 0)
+        with self._server():
+            self._client.set_terminated(self.run_id, "FINISHED")
+
+    def abandon(self, status: Literal["FAILED", "KILLED"], reason: str) -> None:
+        """End the run with the reason as tag ``error`` and as its description.
+
+        A server that is away does not hide why the training ended: it is logged only.
+        """
+        try:
+            if not self._answers():
+                raise Unavailable(f"The tracking server {self._address} does not answer.")
+            self.tag({"error": reason, "mlflow.note.content": reason})
+            with self._server():
+                self._client.set_terminated(self.run_id, status)
+        except Unavailable as error:
+            logger.warning("The run %s could not be ended as %s: %s", self.run_id, status, error)
+
+    @property
+    def _address(self) -> str:
+        """The server's address without the credentials that a URL may hold."""
+        return (
+            urlsplit(self._uri)
+            ._replace(query="")
+            .geturl()
+            .replace(f"{urlsplit(self._uri).netloc.rpartition('@')[0]}@", "")
+        )
+
+    def _answers(self) -> bool:
+        # MLflow's own retries take minutes to find out.
+        try:
+            return httpx.get(f"{self._uri}/health", timeout=_PROBE_SECONDS).status_code < 500
+        except httpx.HTTPError:
+            return False
+
+    @contextmanager
+    def _server(self) -> Iterator[None]:
+        try:
+            yield
+        except MlflowException as error:
+            raise Unavailable(
+                f"The tracking server {self._address} did not take a request "
+                f"({str(error).splitlines()[0]}): see its log, then train again."
+            ) from error

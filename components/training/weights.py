@@ -1,0 +1,86 @@
+"""The checkpoint that a training starts from."""
+
+from pathlib import Path
+
+from components.errors import BadInput
+
+
+def find_weights(weights: str, model: str, work: Path) -> Path | None:
+    """The checkpoint to start from, checked to be of the architecture ``model``.
+
+    It is loaded weights-only; call ``ultralytics_env.prepare`` before.
+
+    Args:
+        weights: a local file, the name of a checkpoint that Ultralytics publishes, or empty.
+        model: the architecture, like ``yolo11n``.
+        work: a folder for a download.
+
+    Returns:
+        Its path, or None for empty ``weights``.
+
+    Raises:
+        BadInput: if it is not there and cannot be downloaded, cannot be loaded, or is of
+            another architecture.
+    """
+    if not weights:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        path = _download(weights, work)
+    elif path.suffix != ".pt":
+        raise BadInput(f"The weights {weights} are no .pt file: give a checkpoint.")
+    _check(path, weights, model)
+    return path
+
+
+def _download(weights: str, work: Path) -> Path:
+    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
+
+    if weights not in GITHUB_ASSETS_NAMES:
+        raise BadInput(
+            f"The weights {weights} are neither a file here nor a published checkpoint: "
+            "give a .pt file, a name like yolo11n.pt, or none to train from scratch."
+        )
+    target = work / weights
+    try:
+        attempt_download_asset(target)
+    except (OSError, RuntimeError) as error:
+        raise BadInput(
+            f"The weights {weights} are not here and cannot be downloaded ({error}): "
+            "give a .pt file that is here, or none to train from scratch."
+        ) from error
+    if not target.is_file():
+        raise BadInput(
+            f"The weights {weights} are not here and cannot be downloaded: "
+            "give a .pt file that is here, or none to train from scratch."
+        )
+    return target
+
+
+def _check(path: Path, weights: str, model: str) -> None:
+    import pickle
+
+    from ultralytics.nn.tasks import load_checkpoint, yaml_model_load
+
+    try:
+        loaded, _ = load_checkpoint(path)
+    except (
+        TypeError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ImportError,
+        KeyError,
+        AttributeError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise BadInput(
+            f"The weights {weights} cannot be loaded as a checkpoint of Ultralytics: give another."
+        ) from error
+    expected = yaml_model_load(f"{model}.yaml")
+    found = getattr(loaded, "yaml", {})
+    if any(found.get(key) != expected[key] for key in ("scale", "backbone")):
+        raise BadInput(
+            f"The weights {weights} are not of the architecture {model}: "
+            "set the model that they belong to."
+        )
