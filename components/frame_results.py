@@ -158,3 +158,10 @@ def read_metadata(results: Path) -> ResultsMetadata:
 def clear_chunks(results: Path) -> None:
     """Remove the chunks and the metadata of an earlier analysis."""
     shutil.rmtree(results / "chunks", ignore_errors=True)
+
+
+def drop_chunks(results: Path, number: int) -> None:
+    """Remove chunk ``number`` and all that follow it."""
+    for path in chunk_path(results, 0).parent.glob("result_chunk_*.json"):
+        if int(path.stem.rsplit("_", 1)[1]) >= number:
+            path.unlink()
