@@ -1,0 +1,60 @@
+"""The command line without a stack: help, and what it refuses before it starts one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "ultralytics", "mlflow", "kfp", "onnx", "cv2", "av", "fastapi", "sqlalchemy")
+
+
+def _actverse(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from actverse.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ACTVERSE_HOME": str(home)},
+        check=False,
+    )
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from actverse.cli import main; sys.argv = ['actverse', '--help']\n"
+        f"main(); print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert "Usage: actverse" in answer.stdout
+    assert answer.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", "{video}", "--labels", "{missing}"), "no label folder"),
+        (("run", "{missing}", "--labels", "{folder}"), "no file"),
+        (("run", "{video}", "--labels", "{folder}", "--epochs", "0"), "epochs"),
+        (("run", "{video}", "--labels", "{folder}", "--held-out", "2"), "held_out"),
+        (("run", "{video}", "--labels", "{folder}", "--model", "resnet"), "model"),
+        (("extract", "{missing}", "--out", "{folder}"), "missing"),
+    ],
+)
+def test_input_that_cannot_be_used_ends_at_once_with_a_sentence(tmp_path, arguments, sentence):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "a.mp4").write_bytes(b"x")
+    places = {
+        "video": tmp_path / "a.mp4",
+        "missing": tmp_path / "missing",
+        "folder": tmp_path / "labels",
+    }
+    home = tmp_path / "home"
+    answer = _actverse(*(a.format(**places) for a in arguments), home=home)
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("actverse: ")
+    assert sentence in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not (home / "actverse.db").exists()

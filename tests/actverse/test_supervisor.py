@@ -1,0 +1,126 @@
+"""The supervisor with real processes: started, restarted, ended, none left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from actverse.supervisor import Service, Supervisor
+from components.errors import Unavailable
+
+# A server that starts a child of its own, as Triton and MLflow do.
+SERVER = """
+import os, pathlib, subprocess, sys, time
+folder = pathlib.Path(sys.argv[1])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+(folder / "pids.tmp").write_text(f"{os.getpid()} {child.pid}")
+(folder / "pids.tmp").rename(folder / "pids")
+time.sleep(600)
+"""
+
+
+def _service(folder: Path, code: str = SERVER, patience: float = 30.0) -> Service:
+    return Service(
+        name="sample",
+        argv=[sys.executable, "-c", code, str(folder)],
+        environment=dict(os.environ),
+        log=folder / "sample.log",
+        ready=(folder / "pids").exists,
+        patience=patience,
+    )
+
+
+def _pids(folder: Path) -> list[int]:
+    return [int(pid) for pid in (folder / "pids").read_text().split()]
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to be in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def supervisor():
+    supervisor = Supervisor()
+    yield supervisor
+    supervisor.stop()
+
+
+def test_stopping_ends_a_service_and_what_it_started(supervisor: Supervisor, tmp_path: Path):
+    supervisor.start([_service(tmp_path)])
+    pids = _pids(tmp_path)
+    assert all(_alive(pid) for pid in pids)
+    supervisor.stop()
+    assert not any(_alive(pid) for pid in pids)
+
+
+def test_a_service_that_dies_is_started_again_and_its_child_ended(
+    supervisor: Supervisor, tmp_path: Path
+):
+    supervisor.start([_service(tmp_path)])
+    server, child = _pids(tmp_path)
+    (tmp_path / "pids").unlink()
+    os.kill(server, signal.SIGKILL)
+    _until((tmp_path / "pids").exists)
+    assert server not in _pids(tmp_path)
+    assert not _alive(child)
+    assert supervisor.failure == ""
+
+
+def test_a_service_that_ends_at_once_is_named_with_its_last_words(
+    supervisor: Supervisor, tmp_path: Path
+):
+    code = "raise SystemExit('the port is taken')"
+    with pytest.raises(Unavailable, match=r"sample ended at its start.*the port is taken"):
+        supervisor.start([_service(tmp_path, code)])
+
+
+def test_a_service_that_never_gets_ready_is_given_up(supervisor: Supervisor, tmp_path: Path):
+    code = "import time; time.sleep(600)"
+    with pytest.raises(Unavailable, match="not ready"):
+        supervisor.start([_service(tmp_path, code, patience=0.3)])
+
+
+def test_a_service_that_keeps_dying_is_a_failure(supervisor: Supervisor, tmp_path: Path):
+    code = SERVER.replace("time.sleep(600)\n", "time.sleep(600)\n", 1).replace(
+        "\ntime.sleep(600)\n", "\nchild.kill()\n"
+    )
+    supervisor.start([_service(tmp_path, code)])
+    _until(lambda: supervisor.failure != "", 60.0)
+    assert "sample died" in supervisor.failure
+
+
+def test_a_killed_supervisor_leaves_no_process(tmp_path: Path):
+    code = (
+        "import os, sys, time, pathlib\n"
+        "from actverse.supervisor import Service, Supervisor\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "service = Service('sample', [sys.executable, '-c', sys.argv[2], str(folder)],\n"
+        "                  dict(os.environ), folder / 'log', (folder / 'pids').exists)\n"
+        "Supervisor().start([service])\n"
+        "(folder / 'started').touch()\n"
+        "time.sleep(600)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), SERVER])
+    try:
+        _until((tmp_path / "started").exists)
+        pids = _pids(tmp_path)
+    finally:
+        process.kill()
+        process.wait()
+    _until(lambda: not any(_alive(pid) for pid in pids))
