@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.analysis.entries import EntryWriter
 from components.analysis.options import AnalysisOptions
-from components.analysis.stream import InferringModel, detections_of
+from components.analysis.stream import AnalysisModel, detections_of
 from components.errors import BadInput, BadVideo, NotFound
 from components.frame_results import (
     FrameResult,
@@ -65,7 +65,7 @@ class AnalysisFacts:
 def analyse(
     video: Path,
     results: Path,
-    model: InferringModel,
+    model: AnalysisModel,
     *,
     task_id: str,
     model_name: str,
