@@ -1,15 +1,15 @@
 """A registered version's files, brought into a folder."""
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import BadInput, NotFound, disk_errors
 from components.registry.connection import registry
+from components.registry.register import DIGEST_TAG, ONNX_FILE, PARITY_FOLDER
 
 MAX_MODEL_BYTES = 2 * 2**30
 """Protobuf's own limit: a file with all of its weights inside cannot be larger."""
-
-ONNX_FILE, PARITY_FOLDER = "model.onnx", "parity_set"
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,8 @@ def download_version(
 
     Raises:
         NotFound: if there is no such version, or it has no ONNX file or parity set.
-        BadInput: if the files are larger than ``max_bytes`` in all.
+        BadInput: if the files are larger than ``max_bytes`` in all, or the ONNX file is not
+            the one that was registered.
         StorageFull: if the disk is full.
         Unavailable: if the server does not answer.
     """
@@ -40,6 +41,7 @@ def download_version(
     with registry(tracking_uri, what) as client, disk_errors(what):
         from mlflow.artifacts import download_artifacts, list_artifacts
 
+        registered = client.get_model_version(name, str(version)).tags.get(DIGEST_TAG)
         uri = client.get_model_version_download_uri(name, str(version)).rstrip("/")
 
         def entries(of: str) -> dict[str, int]:
@@ -61,4 +63,10 @@ def download_version(
                 dst_path=str(folder),
                 tracking_uri=tracking_uri,
             )
+    digest = hashlib.sha256((folder / ONNX_FILE).read_bytes()).hexdigest()
+    if digest != registered:
+        raise BadInput(
+            f"The {ONNX_FILE} of {what} is not the file that was registered (its digest is "
+            f"{digest[:12]}, not {(registered or 'recorded')[:12]}): register the model again."
+        )
     return DownloadedVersion(folder / ONNX_FILE, folder / PARITY_FOLDER)
