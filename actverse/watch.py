@@ -114,10 +114,11 @@ def _what(name: str, facts: dict[str, Any]) -> str:
         case "register" | "deploy":
             return f"{facts.get('model')} version {facts.get('version')}"
         case "analyse":
-            return ", ".join(
-                f"{key} {_short(facts[key])}"
-                for key in ("frames", "detections", "fps")
-                if key in facts
+            if "detections" not in facts:
+                return ""
+            return (
+                f"{facts['detections']} detections of {facts['identities']} identities in "
+                f"{facts['frames']} frames, {facts['frames_per_second']:.0f} frames/s"
             )
         case "results":
             return ", ".join(facts.get("files", []))

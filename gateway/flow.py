@@ -1,5 +1,6 @@
 """The way of a task: its steps in order, each a call of the step's own function."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,29 +159,43 @@ def _labels(context: StepContext) -> dict[str, Any]:
 
 
 def _analyse(context: StepContext) -> dict[str, Any]:
-    from components.analysis.analyse import AnalysisOptions
-    from components.analysis.served import analyse_served
+    from components.analysis.analyse import analyse
+    from components.analysis.options import AnalysisOptions
+    from components.serving.client import TritonModel
+    from components.video.probe import VideoFacts
 
     deployed = context.facts[TRAINING]["pipeline"]["deploy"]["facts"]
-    facts = analyse_served(
-        context.video,
-        context.layout.results(context.task_id),
-        context.settings,
-        task_id=context.task_id,
-        model=deployed["model"],
-        version=int(deployed["version"]),
-        options=AnalysisOptions(confidence=context.request.confidence, iou=context.request.iou),
-        progress=context.progress,
-    )
-    return facts.model_dump(mode="json")
+    name, version = str(deployed["model"]), int(deployed["version"])
+    settings, request = context.settings, context.request
+    begun = time.monotonic()
+    with TritonModel(
+        settings.triton_url, name, version, shared_memory=settings.triton_shared_memory
+    ) as model:
+        facts = analyse(
+            context.video,
+            context.layout.results(context.task_id),
+            model,
+            task_id=context.task_id,
+            model_name=name,
+            model_version=version,
+            options=AnalysisOptions(confidence=request.confidence, iou=request.iou),
+            facts=VideoFacts.model_validate(context.facts["convert"]["video"]),
+            progress=context.progress,
+        )
+    return {
+        "frames": facts.frames,
+        "detections": facts.detections,
+        "identities": facts.identities,
+        "frames_per_second": (facts.frames - facts.resumed_at) / (time.monotonic() - begun),
+    }
 
 
 def _results(context: StepContext) -> dict[str, Any]:
-    from components.results.write import write_results
+    from components.results.write_results import write_results
 
     folder = context.layout.results(context.task_id)
-    write_results(context.video, folder, progress=context.progress)
-    return {"files": sorted(path.name for path in folder.iterdir() if path.is_file())}
+    files = write_results(context.video, folder, progress=context.progress)
+    return {"files": sorted(path.name for path in files)}
 
 
 FUNCTIONS: dict[str, Callable[[StepContext], dict[str, Any]]] = {

@@ -24,15 +24,15 @@ def export(
     """
     from pathlib import Path
 
-    from components.dataset.build import read_dataset
+    from components.dataset.facts import read_dataset
     from components.export.export import export_model
     from components.settings import Settings
     from components.steps import reported
-    from components.training.result import read_result
+    from components.training.result import read_training
 
     layout = Settings().layout
     with reported("export", layout.step_reports(task_id)) as progress:
-        trained = read_result(Path(model.path))
+        trained = read_training(Path(model.path))
         exported = export_model(
             Path(model.path) / "model.pt",
             Path(dataset.path),

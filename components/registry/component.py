@@ -25,11 +25,11 @@ def register(
     from components.registry.register import register_model
     from components.settings import Settings
     from components.steps import reported
-    from components.training.result import read_result
+    from components.training.result import read_training
 
     settings = Settings()
     with reported("register", settings.layout.step_reports(task_id)) as progress:
-        trained = read_result(Path(model.path))
+        trained = read_training(Path(model.path))
         version = register_model(
             Path(onnx.path),
             name=model_name,

@@ -1,0 +1,51 @@
+"""What tests of the whole system share: one running stack, as a user would have it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from actverse.client import Client
+from actverse.stack import Addresses, Stack, api_key_path, find_running, running
+from actverse.upload import upload_file, upload_folder
+from actverse.watch import Outcome, watch_task
+from components.settings import Settings
+
+
+@dataclass(frozen=True)
+class RunningStack:
+    """A stack, and a client with the local user's key."""
+
+    stack: Stack
+    addresses: Addresses
+    client: Client
+
+    @property
+    def settings(self) -> Settings:
+        return self.stack.settings
+
+    def submit(self, video: Path | str, labels: Path, **request: Any) -> str:
+        """Post a task as the command line does; return its id."""
+        layout = self.settings.layout
+        file_path = upload_file(layout, video) if isinstance(video, Path) else video
+        body = {"file_path": file_path, "labels_path": upload_folder(layout, labels), **request}
+        return self.client.create_task(body)
+
+    def outcome(self, task_id: str) -> Outcome:
+        """Wait for a task's end."""
+        return watch_task(self.client, task_id, Console(quiet=True))
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
+    """One stack for the whole session; leases are short, so that lost ones cost little."""
+    settings = Settings(home=tmp_path_factory.mktemp("home"), lease_seconds=6, reconcile_seconds=1)
+    with running(settings) as started:
+        addresses = find_running(settings.home)
+        assert addresses is not None
+        key = api_key_path(settings.home).read_text()
+        with Client(addresses.gateway, key) as client:
+            yield RunningStack(started, addresses, client)

@@ -1,0 +1,164 @@
+"""The whole loop through the running stack: video and labels in, served model and results out."""
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import httpx
+import pytest
+from mlflow import MlflowClient
+
+from actverse.sample import SampleTruth, make_sample
+from actverse.watch import Outcome
+from components.detections import box_iou
+from components.frame_results import FrameResult
+from components.serving.control import TritonControl
+from components.video.extract import uniform_indices
+from tests.helpers.servers import wait_until
+
+FRAMES, LABELLED = 180, 48
+TRAINING = {"epochs": 14, "imgsz": 128, "batch": 4}
+
+
+@dataclass(frozen=True)
+class Run:
+    task_id: str
+    outcome: Outcome
+    truth: SampleTruth
+    results: Path
+    request: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, SampleTruth]:
+    folder = tmp_path_factory.mktemp("clip")
+    truth = make_sample(folder / "sample.mp4", frames=FRAMES, wh=(240, 180))
+    truth.write_labels(folder / "labels", uniform_indices(FRAMES, LABELLED))
+    return folder / "sample.mp4", folder / "labels", truth
+
+
+@pytest.fixture(scope="module")
+def run(stack, clip) -> Run:
+    """One task from its video to its results."""
+    video, labels, truth = clip
+    request = {"names": list(truth.spec.names), "model_name": "shapes", "training": TRAINING}
+    task_id = stack.submit(video, labels, **request)
+    outcome = stack.outcome(task_id)
+    assert outcome.state == "succeeded", outcome.error
+    results = stack.settings.layout.results(task_id)
+    return Run(task_id, outcome, truth, results, request)
+
+
+def test_every_step_succeeded_and_says_what_it_did(run: Run):
+    assert [step["state"] for step in run.outcome.steps] == ["succeeded"] * 12
+    assert run.outcome.facts("extract")["frames"] == LABELLED
+    assert run.outcome.facts("analyse")["frames"] == FRAMES
+    assert run.outcome.facts("train")["metrics"]["mAP50"] > 0.5
+
+
+def test_the_analysis_finds_what_was_drawn(run: Run):
+    content = json.loads((run.results / "results.json").read_text())
+    assert content["metadata"]["frame_count"] == FRAMES
+    found = total = 0
+    width, height = run.truth.wh
+    for entry, labels in zip(content["results"], run.truth.frames, strict=True):
+        frame = FrameResult.model_validate(entry)
+        centre, size = labels.boxes_cxcywhn[:, :2], labels.boxes_cxcywhn[:, 2:]
+        import numpy as np
+
+        scale = np.asarray([width, height] * 2, np.float32)
+        truth = np.hstack([centre - size / 2, centre + size / 2]) * scale
+        boxes = np.asarray(frame.boxes, np.float32).reshape(-1, 4)
+        total += len(truth)
+        if len(boxes):
+            found += int((box_iou(truth, boxes).max(axis=1) > 0.5).sum())
+    assert found / total > 0.5
+
+
+def test_the_results_are_whole(run: Run):
+    names = {path.name for path in run.results.iterdir()}
+    assert {
+        "results.csv",
+        "results.json",
+        "chunks",
+        "overlaid_results.mp4",
+        "report.ipynb",
+    } <= names
+    with av.open(str(run.results / "overlaid_results.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert sum(1 for _ in container.decode(stream)) == FRAMES
+
+
+def test_the_training_lies_where_the_layout_says(stack, run: Run):
+    folder = stack.settings.layout.train_log(run.task_id)
+    for name in ("model.pt", "data/data.yaml", "data/train_test_split.txt", "data/images"):
+        assert (folder / name).exists(), name
+
+
+def test_mlflow_has_every_epoch_and_the_served_version(stack, run: Run):
+    client = MlflowClient(stack.addresses.mlflow)
+    run_id = run.outcome.facts("train")["run_id"]
+    logged = client.get_run(run_id)
+    assert logged.info.status == "FINISHED"
+    history = client.get_metric_history(run_id, "train/box_loss")
+    assert [metric.step for metric in history] == sorted({metric.step for metric in history})
+    assert len(history) == TRAINING["epochs"]
+    version = client.get_model_version_by_alias("shapes", "champion")
+    assert version.run_id == run_id
+    assert version.tags["serving.state"] == "ready"
+    assert version.tags["task_id"] == run.task_id
+
+
+def test_the_model_went_live_because_the_webhook_said_so(stack, run: Run):
+    from gateway.database import open_database
+    from gateway.models import WebhookDelivery
+
+    with open_database(stack.settings.database_url)() as session:
+        deliveries = session.query(WebhookDelivery).filter_by(outcome="ready").all()
+    assert any(delivery.data["name"] == "shapes" for delivery in deliveries)
+
+
+def _served(stack, model: str) -> set[int]:
+    with TritonControl(stack.settings.triton_url) as triton:
+        return triton.ready_versions(model)
+
+
+def test_moving_the_alias_in_mlflow_rolls_back(stack, clip, run: Run):
+    video, labels, _ = clip
+    again = {**run.request, "training": {**TRAINING, "epochs": 2, "seed": 1}, "confidence": 0.01}
+    outcome = stack.outcome(stack.submit(video, labels, **again))
+    assert outcome.state == "succeeded", outcome.error
+    client = MlflowClient(stack.addresses.mlflow)
+    first, second = 1, int(client.get_model_version_by_alias("shapes", "champion").version)
+    assert second == 2
+    assert second in _served(stack, "shapes")
+
+    # What MLflow's UI does when a person moves the alias.
+    answer = httpx.post(
+        f"{stack.addresses.mlflow}/api/2.0/mlflow/registered-models/alias",
+        json={"name": "shapes", "alias": "champion", "version": str(first)},
+    )
+    assert answer.status_code == 200
+    state = lambda: client.get_model_version("shapes", str(first)).tags["serving.state"]  # noqa: E731
+    wait_until(lambda: max(_served(stack, "shapes"), default=0) == first, 60)
+    wait_until(lambda: state() == "ready", 60)
+
+
+def test_a_worker_killed_in_its_training_costs_an_attempt_and_nothing_else(stack, clip, run: Run):
+    video, labels, _ = clip
+    training = {**TRAINING, "epochs": 3}
+    task_id = stack.submit(video, labels, **{**run.request, "training": training})
+
+    def step(name: str) -> dict[str, Any]:
+        return next(s for s in stack.client.status(task_id)["steps"] if s["name"] == name)
+
+    wait_until(lambda: step("train")["state"] == "running", 60)
+    os.killpg(stack.stack.supervisor.pid("worker"), signal.SIGKILL)
+    outcome = stack.outcome(task_id)
+    assert outcome.state == "succeeded", outcome.error
+    assert step("train")["attempt"] == 2
