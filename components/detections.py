@@ -70,10 +70,10 @@ class Comparison:
 
     Attributes:
         unmatched: findings of either side, surely above the threshold, without a partner
-            of the same class and an IoU of at least 0.5 on the other.
+            of the same class and an IoU of at least 0.5 (or the same corners) on the other.
         matched: pairs of findings.
         box_error: greatest difference of a matched box's corner, pixels.
-        score_error: greatest difference of matched scores.
+        score_error: greatest difference of matched scores, the key points' included.
         keypoint_error: greatest difference of a matched key point's x or y, pixels.
     """
 
@@ -136,18 +136,26 @@ def compare(
         tolerance: how far the two may lie apart.
     """
     overlap = box_iou(expected.xyxy, found.xyxy)
-    overlap[expected.class_ids[:, None] != found.class_ids[None, :]] = 0
+    # A box that was clipped at the frame's edge may have no area left to overlap with.
+    apart = np.abs(expected.xyxy[:, None] - found.xyxy[None]).max(axis=2, initial=0)
+    partners = (overlap >= 0.5) | (apart <= tolerance.box_px)
+    partners &= expected.class_ids[:, None] == found.class_ids[None, :]
     # Two same-class boxes on one spot differ only in score: let that decide between them.
-    order = overlap - np.abs(expected.scores[:, None] - found.scores[None, :])
+    nearness = overlap - np.abs(expected.scores[:, None] - found.scores[None, :])
+    candidates = np.argwhere(partners)
+    candidates = candidates[np.argsort(-nearness[partners], kind="stable")]
+    left_free, right_free = np.ones(len(expected), bool), np.ones(len(found), bool)
     pairs: list[tuple[int, int]] = []
-    for flat in np.argsort(-order, axis=None):
-        i, j = divmod(int(flat), len(found))
-        if overlap[i, j] >= 0.5 and all(i != a and j != b for a, b in pairs):
+    for i, j in candidates:
+        if left_free[i] and right_free[j]:
+            left_free[i] = right_free[j] = False
             pairs.append((i, j))
     left, right = np.asarray(pairs, int).reshape(-1, 2).T
     sure = confidence + tolerance.score
-    lonely_expected = np.delete(expected.scores, left) > sure
-    lonely_found = np.delete(found.scores, right) > sure
+    lonely_expected = expected.scores[left_free] > sure
+    lonely_found = found.scores[right_free] > sure
+
+    points, found_points = expected.keypoints[left], found.keypoints[right]
 
     def worst(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.abs(a - b).max(initial=0))
@@ -156,6 +164,9 @@ def compare(
         unmatched=int(lonely_expected.sum() + lonely_found.sum()),
         matched=len(pairs),
         box_error=worst(expected.xyxy[left], found.xyxy[right]),
-        score_error=worst(expected.scores[left], found.scores[right]),
-        keypoint_error=worst(expected.keypoints[left][..., :2], found.keypoints[right][..., :2]),
+        score_error=max(
+            worst(expected.scores[left], found.scores[right]),
+            worst(points[..., 2], found_points[..., 2]),
+        ),
+        keypoint_error=worst(points[..., :2], found_points[..., :2]),
     )

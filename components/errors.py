@@ -21,6 +21,7 @@ it into an answer.
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class ActverseError(Exception):
@@ -64,7 +65,16 @@ class TrainingFailed(StepFailed):
 
 
 class ParityFailed(StepFailed):
-    """An exported model does not behave like the one it was made from."""
+    """An exported model does not behave like the one it was made from.
+
+    Attributes:
+        report: the whole comparison, of ``components/export/parity_report.py``; None where
+            there was none.
+    """
+
+    def __init__(self, message: str, report: Any = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class PromotionFailed(StepFailed):
