@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.errors import NotFound, StepFailed
 from components.layout import checked_name
+from components.parity_set import ParitySet
 from components.registry.connection import registry
 from components.served_model import ModelCard
 
@@ -51,14 +52,15 @@ def register_model(
         The version.
 
     Raises:
-        BadInput: if the name cannot be used or the file carries no card.
-        NotFound: if a part of the export or the run is missing.
+        BadInput: if the name cannot be used, the file carries no card, or there is no
+            parity set that can be read.
+        NotFound: if there is no such file or run.
         Unavailable: if the server does not answer.
     """
     checked_name(name, "model name")
-    for part in (ONNX_FILE, PARITY_FOLDER):
-        if not (export / part).exists():
-            raise NotFound(f"The export {export} has no {part}: export the model again.")
+    if not (export / ONNX_FILE).exists():
+        raise NotFound(f"The export {export} has no {ONNX_FILE}: export the model again.")
+    ParitySet.read(export / PARITY_FOLDER)
     metrics = {_clean(key): value for key, value in metrics.items()}
     digest = hashlib.sha256((export / ONNX_FILE).read_bytes()).hexdigest()
     tags = {

@@ -91,6 +91,12 @@ class TritonControl:
             )
         return answer["config"]
 
+    def shared_regions(self) -> list[str]:
+        """The names of the system shared memory that clients have registered."""
+        with triton_errors(self.url, "its shared memory"):
+            status = self._client.get_system_shared_memory_status(client_timeout=self.timeout)
+        return sorted(status.regions)
+
     def close(self) -> None:
         """Close the connection."""
         self._client.close()

@@ -66,6 +66,17 @@ class TritonServer:
         assert self.process is not None
         return self.process.poll() is not None or triton_ready(self.url)
 
+    def stubs(self, model: str) -> list[int]:
+        """The process ids of a model's instances."""
+        assert self.process is not None
+        found = []
+        for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                arguments = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
+                if any(argument.startswith(f"{model}_0_") for argument in arguments):
+                    found.append(int(child))
+        return found
+
     def stop(self) -> None:
         assert self.process is not None
         self.process.terminate()
