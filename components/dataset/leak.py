@@ -37,8 +37,8 @@ def split_leak(train: np.ndarray, held_out: np.ndarray, in_order: np.ndarray) ->
 
     With d(a, b) the root mean square difference of two thumbnails and m the median of d over
     consecutive labelled frames: the share of held-out frames h for which min over training
-    frames t of d(h, t) is at most m. Frames split at random come near 1, since the neighbour
-    in time of almost each one is a training frame.
+    frames t of d(h, t) is at most m. Frames split one by one at random score some three
+    quarters and more, since a neighbour in time of almost each one is a training frame.
 
     Args:
         train: (n, 1024) float32 thumbnails of the training block.

@@ -52,6 +52,7 @@ class TrainingSettings(BaseModel):
     time_limit: float = Field(
         0.0, ge=0, description="seconds after which no further epoch is begun; 0: none"
     )
+    plots: bool = Field(True, description="whether pictures of the training are drawn")
     freeze: int = Field(0, ge=0, le=22, description="layers from the front that do not learn")
 
     hsv_h: Share = 0.015

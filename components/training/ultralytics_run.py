@@ -24,7 +24,7 @@ _MOST_THREADS = 8
 _SAME = (
     *("epochs", "imgsz", "batch", "seed", "workers", "patience", "optimizer", "lr0", "lrf"),
     *("cos_lr", "weight_decay", "warmup_epochs", "hsv_h", "hsv_s", "hsv_v", "degrees"),
-    *("translate", "scale", "fliplr", "flipud", "mosaic", "close_mosaic"),
+    *("translate", "scale", "fliplr", "flipud", "mosaic", "close_mosaic", "plots"),
 )
 
 
@@ -102,7 +102,6 @@ def _overrides(
         "deterministic": True,
         # The check of other kinds of mixed precision downloads a model.
         "amp": "bf16" if device.isdigit() and torch.cuda.is_bf16_supported() else False,
-        "plots": True,
         "verbose": False,
     }
     if spec.task == "pose" and not spec.flip_idx:

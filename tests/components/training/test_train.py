@@ -14,7 +14,7 @@ from components.training.result import read_training
 from components.training.settings import TrainingSettings
 from components.training.train import train
 
-QUICK = TrainingSettings(epochs=2, imgsz=64, batch=4, device="cpu")
+QUICK = TrainingSettings(epochs=2, imgsz=64, batch=4, device="cpu", threads=1, plots=False)
 
 
 def _content(folder: Path) -> dict[str, str]:
@@ -36,7 +36,12 @@ def test_detection_training_leaves_a_loadable_model_and_nothing_else(
     (out / "data").mkdir(parents=True)
     calls: list[tuple[float, float, dict]] = []
 
-    result = train(detect_dataset, out, QUICK, progress=lambda n, of, **f: calls.append((n, of, f)))
+    result = train(
+        detect_dataset,
+        out,
+        QUICK.model_copy(update={"plots": True}),
+        progress=lambda n, of, **f: calls.append((n, of, f)),
+    )
 
     assert [call[:2] for call in calls] == [(1, 2), (2, 2)]
     assert calls[-1][2]["epoch"] == 2
