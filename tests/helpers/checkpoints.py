@@ -11,9 +11,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import yaml
-from helpers.tiny_onnx import SPECS, draw_frame
 
 from components.ultralytics_env import prepare
+from tests.helpers.tiny_onnx import SPECS, draw_frame
 
 IMGSZ = 96
 SIZES = [(96, 96), (160, 120), (192, 108), (120, 200), (77, 131), (320, 180)]
