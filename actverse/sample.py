@@ -17,7 +17,8 @@ from components.video.extract import frame_name
 from components.video.writer import Mp4Writer
 
 NAMES = ("disc", "square", "triangle")
-_FILL_BGR = ((66, 120, 232), (196, 142, 62), (98, 176, 110))
+# Apart from the ground in brightness too: training with random saturation needs that.
+_FILL_BGR = ((48, 96, 226), (190, 110, 30), (70, 140, 40))
 _PER_CLASS = 2
 _SUBPIXEL_BITS = 4
 _RIM = 0.12  # width of a shape's dark rim, in radii
@@ -115,7 +116,7 @@ def _ground(rng: np.random.Generator, wh: tuple[int, int]) -> np.ndarray:
     for grain, weight in ((96, 16), (24, 9), (7, 8), (2, 7)):
         small = rng.standard_normal((height // grain + 2, width // grain + 2), np.float32)
         noise += weight * cv2.resize(small, wh, interpolation=cv2.INTER_CUBIC)
-    tint = np.asarray([150, 164, 170], np.float32)
+    tint = np.asarray([176, 190, 196], np.float32)
     return np.clip(tint + noise[..., None], 0, 255).astype(np.uint8)
 
 
