@@ -1,6 +1,10 @@
-"""The checkpoint that a training starts from."""
+"""The checkpoint that a training starts from. Import only after ``ultralytics_env.prepare()``."""
 
+import pickle
 from pathlib import Path
+
+from ultralytics.nn.tasks import DetectionModel, load_checkpoint, yaml_model_load
+from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 from components.errors import BadInput
 
@@ -8,7 +12,7 @@ from components.errors import BadInput
 def find_weights(weights: str, model: str, work: Path) -> Path | None:
     """The checkpoint to start from, checked to be of the architecture ``model``.
 
-    It is loaded weights-only; call ``ultralytics_env.prepare`` before.
+    It is loaded weights-only, so that no code in it runs.
 
     Args:
         weights: a local file, the name of a checkpoint that Ultralytics publishes, or empty.
@@ -34,8 +38,6 @@ def find_weights(weights: str, model: str, work: Path) -> Path | None:
 
 
 def _download(weights: str, work: Path) -> Path:
-    from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
-
     if weights not in GITHUB_ASSETS_NAMES:
         raise BadInput(
             f"The weights {weights} are neither a file here nor a published checkpoint: "
@@ -58,29 +60,22 @@ def _download(weights: str, work: Path) -> Path:
 
 
 def _check(path: Path, weights: str, model: str) -> None:
-    import pickle
-
-    from ultralytics.nn.tasks import load_checkpoint, yaml_model_load
-
     try:
         loaded, _ = load_checkpoint(path)
     except (
-        TypeError,
-        RuntimeError,
-        OSError,
-        EOFError,
-        ImportError,
-        KeyError,
-        AttributeError,
+        *(TypeError, RuntimeError, OSError, EOFError, ImportError, KeyError, AttributeError),
         pickle.UnpicklingError,
     ) as error:
         raise BadInput(
             f"The weights {weights} cannot be loaded as a checkpoint of Ultralytics: give another."
         ) from error
-    expected = yaml_model_load(f"{model}.yaml")
-    found = getattr(loaded, "yaml", {})
-    if any(found.get(key) != expected[key] for key in ("scale", "backbone")):
-        raise BadInput(
-            f"The weights {weights} are not of the architecture {model}: "
-            "set the model that they belong to."
-        )
+    # Ultralytics takes over what fits and says nothing of the rest.
+    plan = yaml_model_load(f"{model}.yaml")
+    layers = tuple(f"model.{index}." for index in range(len(plan["backbone"])))
+    found = {name: value.shape for name, value in loaded.named_parameters()}
+    for name, value in DetectionModel(plan, verbose=False).named_parameters():
+        if name.startswith(layers) and found.get(name) != value.shape:
+            raise BadInput(
+                f"The weights {weights} are not of the architecture {model}: "
+                "set the model that they belong to."
+            )
