@@ -98,7 +98,7 @@ def triton_launch(
         "--allow-gpu-metrics=false",
         "--http-thread-count=2",
         "--pinned-memory-pool-byte-size=0",
-        "--exit-timeout-secs=5",
+        "--exit-timeout-secs=3",
         "--log-verbose=0",
     ]
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

@@ -6,6 +6,7 @@ from typing import Literal
 import numpy as np
 from mlflow import MlflowClient
 
+from components.letterbox import Letterbox
 from components.onnx_model import OnnxModel
 from components.parity_set import ParityFrame, ParitySet
 from components.registry.register import register_model
@@ -18,6 +19,10 @@ SOURCE_WH = (160, 120)
 def frames(count: int, *, seed: int = 0) -> list[np.ndarray]:
     """Frames that each show the tiny model something else."""
     return [draw_frame(SOURCE_WH, seed=seed + number)[0] for number in range(count)]
+
+
+IMAGES = Letterbox.of(SOURCE_WH, 96).apply(frames(1)[0])[None]
+"""One frame as a model's input."""
 
 
 def write_export(
@@ -35,6 +40,21 @@ def write_export(
     )
     (folder / "parity.json").write_text('{"box_error": 0.01, "frames": 2}')
     return folder
+
+
+def other_findings(export: Path) -> None:
+    """Make the parity set expect boxes 3 px from where the model finds them."""
+    wrong = []
+    for frame in ParitySet.read(export / "parity_set"):
+        found = frame.expected.where(np.arange(len(frame.expected)))
+        found.xyxy[:] += 3
+        wrong.append(ParityFrame(frame.frame_bgr, found))
+    ParitySet(CONFIDENCE, IOU, tuple(wrong)).write(export / "parity_set")
+
+
+def boxes_of(export: Path) -> bytes:
+    """The boxes that the export's model finds in ``IMAGES``; they tell the seeds apart."""
+    return OnnxModel(export / "model.onnx", threads=1).infer(IMAGES)["boxes"].tobytes()
 
 
 def finished_run(tracking_uri: str) -> str:

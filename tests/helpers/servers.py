@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,7 +57,11 @@ class TritonServer:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                self.launch.argv, env=self.launch.env, stdout=log, stderr=subprocess.STDOUT
+                self.launch.argv,
+                env=self.launch.env,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         wait_until(lambda: self.ready_or_dead(), what="Triton")
         assert self.process.poll() is None, self.log.read_text()
@@ -83,7 +87,9 @@ class TritonServer:
         try:
             self.process.wait(30)
         finally:
-            self.process.kill()
+            # Its stubs outlive a Triton that was killed.
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             remove_shared_memory(self.launch.shared_memory_prefix)
 

@@ -1,0 +1,83 @@
+"""Asking for a version to be served, and waiting for those who see to it."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from components.errors import NotFound, PromotionFailed
+from components.registry.aliases import read_champion, set_champion
+from components.serving.deploy import deploy
+from components.serving.promote import Promoter
+from components.serving.reconcile import reconcile
+from components.settings import Settings
+from tests.helpers.exports import other_findings
+
+
+@pytest.fixture
+def settings(settings: Settings, request: pytest.FixtureRequest) -> Settings:
+    return settings.model_copy(update={"champion_alias": request.node.name.replace("_", "")})
+
+
+@contextmanager
+def reconciling(settings: Settings) -> Iterator[None]:
+    """The gateway's part, without the gateway."""
+    stop = threading.Event()
+
+    def run() -> None:
+        promoter = Promoter(settings)
+        while not stop.wait(0.1):
+            reconcile(promoter)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(60)
+
+
+def test_deployed_is_served_and_a_failure_gives_the_reason(
+    settings: Settings, registered: Callable[..., int]
+):
+    good, bad = registered("wanted", 1), registered("wanted", 2, other_findings)
+    states: list[str] = []
+    with reconciling(settings):
+        deploy(
+            "wanted",
+            good,
+            settings=settings,
+            timeout=60,
+            progress=lambda done, total, **facts: states.append(facts["state"]),
+        )
+        with Promoter(settings).control() as control:
+            assert control.ready_versions("wanted") == {good}
+        with pytest.raises(PromotionFailed, match="parity frames"):
+            deploy("wanted", bad, settings=settings, timeout=60)
+    assert states[0] in ("requested", "validating")
+    assert states[-1] == "ready"
+
+
+def test_nobody_who_promotes_is_told_of(settings: Settings, registered: Callable[..., int]):
+    version = registered("lonely", 1)
+    with pytest.raises(PromotionFailed, match="requested: see that the gateway runs"):
+        deploy("lonely", version, settings=settings, timeout=0.1)
+    alias, uri = settings.champion_alias, settings.mlflow_uri
+    assert read_champion("lonely", alias, tracking_uri=uri) == version
+
+
+def test_alias_moved_on_ends_the_wait(settings: Settings, registered: Callable[..., int]):
+    first, second = registered("moved", 1), registered("moved", 2)
+
+    def move(done: float, total: float, **facts: object) -> None:
+        set_champion("moved", second, settings.champion_alias, tracking_uri=settings.mlflow_uri)
+
+    with pytest.raises(PromotionFailed, match=f"from version {first} to {second}"):
+        deploy("moved", first, settings=settings, timeout=60, progress=move)
+
+
+def test_unknown_version_is_not_found(settings: Settings):
+    with pytest.raises(NotFound, match="version 3 of the model unheard"):
+        deploy("unheard", 3, settings=settings, timeout=1)
