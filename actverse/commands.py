@@ -146,16 +146,20 @@ def _stack(settings: Settings) -> Iterator[tuple[Addresses, Stack | None]]:
 
 @contextlib.contextmanager
 def _stopped_by_signal() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that the stack is stopped as well."""
+    """SIGTERM and SIGINT end the block as Ctrl-C does, so that the stack is stopped as well.
+
+    SIGINT too, since a shell lets its background jobs ignore it.
+    """
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _addresses(settings: Settings) -> Addresses:

@@ -109,8 +109,12 @@ def _what(name: str, facts: dict[str, Any]) -> str:
             epoch = f"epoch {facts['epoch']}/{facts['epochs']}  " if "epoch" in facts else ""
             return epoch + figures
         case "export":
-            parity = facts.get("parity", {})
-            return "parity: " + ", ".join(f"{k} {_short(v)}" for k, v in parity.items())
+            if "matched" not in facts:
+                return ""
+            return (
+                f"parity: {facts['matched']} findings matched, boxes within "
+                f"{facts['box_error']:.2g} px, scores within {facts['score_error']:.2g}"
+            )
         case "register" | "deploy":
             return f"{facts.get('model')} version {facts.get('version')}"
         case "analyse":
@@ -123,7 +127,3 @@ def _what(name: str, facts: dict[str, Any]) -> str:
         case "results":
             return ", ".join(facts.get("files", []))
     return ""
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -95,8 +95,7 @@ def _source(context: StepContext) -> Path:
 
 
 def _validate(context: StepContext) -> dict[str, Any]:
-    from components.video.extract import check_usable
-    from components.video.probe import probe_video
+    from components.video.probe import check_usable, probe_video
 
     facts = probe_video(_source(context))
     check_usable(facts)

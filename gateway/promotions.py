@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from components.errors import ActverseError, Unavailable
+from components.errors import Unavailable
 from components.settings import Settings
 from gateway.database import Sessions
 from gateway.models import WebhookDelivery, now
@@ -39,52 +39,43 @@ class Promotions(threading.Thread):
         self.stopping.set()
 
     def run(self) -> None:
-        """Handle deliveries as they come, and compare every few seconds."""
+        """Compare when a delivery says so, and every few seconds in any case."""
         from components.serving.promote import Promoter
-        from components.serving.reconcile import reconcile
 
         promoter = Promoter(self.settings)
         compared = 0.0
         while not self.stopping.wait(_INBOX_SECONDS):
+            due = time.monotonic() - compared >= self.settings.reconcile_seconds
             try:
-                self._handle_deliveries(promoter)
-                if time.monotonic() - compared >= self.settings.reconcile_seconds:
-                    for promotion in reconcile(promoter):
-                        logger.info("reconciled: %s", promotion)
+                deliveries = self._waiting()
+                if deliveries or due:
                     compared = time.monotonic()
+                    self._round(promoter, deliveries)
             except Unavailable as error:
                 logger.warning("%s", error)
-                compared = time.monotonic()
             except Exception:
                 # The thread is the only one that heals serving: it must outlive any fault.
                 logger.exception("a round of promotions broke; the next one follows")
-                compared = time.monotonic()
 
-    def _handle_deliveries(self, promoter: "Promoter") -> None:
+    def _waiting(self) -> list[WebhookDelivery]:
         with self.sessions() as session:
-            waiting = session.scalars(
-                select(WebhookDelivery)
-                .where(WebhookDelivery.handled.is_(None))
-                .order_by(WebhookDelivery.id)
-            ).all()
-        for delivery in waiting:
-            outcome = self._act_on(promoter, delivery)
-            with self.sessions.begin() as session:
-                row = session.get_one(WebhookDelivery, delivery.id)
-                row.handled, row.outcome = now(), outcome
+            query = select(WebhookDelivery).where(WebhookDelivery.handled.is_(None))
+            return list(session.scalars(query.order_by(WebhookDelivery.id)))
 
-    def _act_on(self, promoter: "Promoter", delivery: WebhookDelivery) -> str:
-        data = delivery.data
-        if delivery.event != ALIAS_SET or data.get("alias") != self.settings.champion_alias:
-            return "not about a champion"
-        model, version = str(data["name"]), int(data["version"])
-        try:
-            promotion = promoter.promote(model, version)
-        except Unavailable:
-            raise
-        except ActverseError as error:
-            # The outcome stands on the version, where people look; the old one serves on.
-            logger.warning("%s version %d was not promoted: %s", model, version, error)
-            return f"failed: {error}"
-        logger.info("promoted: %s", promotion)
-        return "ready"
+    def _round(self, promoter: "Promoter", deliveries: list[WebhookDelivery]) -> None:
+        """Bring Triton to what the aliases say by now; a delivery is only the hint to look."""
+        from components.serving.reconcile import reconcile
+
+        named = {str(d.data.get("name")) for d in deliveries if self._about_champion(d)}
+        outcomes = {outcome.model: outcome for outcome in reconcile(promoter, force=named)}
+        with self.sessions.begin() as session:
+            for delivery in deliveries:
+                outcome = outcomes.get(str(delivery.data.get("name")))
+                row = session.get_one(WebhookDelivery, delivery.id)
+                row.handled = now()
+                if outcome is not None and self._about_champion(delivery):
+                    row.outcome = f"{outcome.action} {outcome.version} {outcome.reason}".strip()
+
+    def _about_champion(self, delivery: WebhookDelivery) -> bool:
+        alias = delivery.data.get("alias")
+        return delivery.event == ALIAS_SET and alias == self.settings.champion_alias

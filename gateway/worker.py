@@ -163,6 +163,8 @@ class Worker:
 def main() -> None:
     """Run the worker and the promotions until SIGTERM or SIGINT."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    # One line for every request to MLflow would bury the rest.
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     settings = Settings()
     sessions = open_database(settings.database_url)
     worker = Worker(settings, sessions)

@@ -119,8 +119,10 @@ def test_the_model_went_live_because_the_webhook_said_so(stack, run: Run):
     from gateway.models import WebhookDelivery
 
     with open_database(stack.settings.database_url)() as session:
-        deliveries = session.query(WebhookDelivery).filter_by(outcome="ready").all()
-    assert any(delivery.data["name"] == "shapes" for delivery in deliveries)
+        deliveries = [d for d in session.query(WebhookDelivery) if d.data["name"] == "shapes"]
+    assert deliveries[0].data["alias"] == "champion"
+    assert deliveries[0].handled is not None
+    assert deliveries[0].outcome.split()[0] in ("promoted", "unchanged")
 
 
 def _served(stack, model: str) -> set[int]:

@@ -12,7 +12,7 @@ def export(
     model: dsl.Input[dsl.Model],
     onnx: dsl.Output[dsl.Model],
     report: dsl.Output[dsl.Markdown],
-):
+) -> None:
     """Make the self-contained ONNX file and prove that it behaves like model.pt.
 
     Args:
@@ -25,23 +25,43 @@ def export(
     from pathlib import Path
 
     from components.dataset.facts import read_dataset
+    from components.errors import ParityFailed
     from components.export.export import export_model
+    from components.files import write_text
+    from components.registry.connection import registry
     from components.settings import Settings
     from components.steps import reported
     from components.training.result import read_training
 
-    layout = Settings().layout
-    with reported("export", layout.step_reports(task_id)) as progress:
+    settings = Settings()
+    with reported("export", settings.layout.step_reports(task_id)) as progress:
         trained = read_training(Path(model.path))
-        exported = export_model(
-            Path(model.path) / "model.pt",
-            Path(dataset.path),
-            Path(onnx.path),
-            read_dataset(Path(dataset.path)).spec,
-            imgsz=trained.imgsz,
-            progress=progress,
-        )
-        Path(report.path).parent.mkdir(parents=True, exist_ok=True)
-        Path(report.path).write_text((Path(onnx.path) / "parity.md").read_text())
+
+        def keep(page: str) -> None:
+            write_text(Path(report.path), page)
+            with registry(settings.mlflow_uri, "the parity report") as client:
+                client.log_text(trained.run_id, page, "parity.md")
+
+        try:
+            parity = export_model(
+                Path(model.path) / "model.pt",
+                Path(dataset.path),
+                Path(onnx.path),
+                read_dataset(Path(dataset.path)).spec,
+                imgsz=trained.imgsz,
+                progress=progress,
+            ).report
+        except ParityFailed as error:
+            # The report of a miss is what people look for first.
+            keep(error.report.markdown())
+            raise
+        keep(parity.markdown())
         onnx.framework = "onnx"
-        progress(1, 1, parity=exported.parity_facts())
+        progress(
+            1,
+            1,
+            matched=parity.matched,
+            box_error=parity.box_error,
+            score_error=parity.score_error,
+            keypoint_error=parity.keypoint_error,
+        )

@@ -6,7 +6,7 @@ from components.settings import Settings
 
 
 @dsl.component(base_image=Settings().pipeline_image, install_kfp_package=False)
-def deploy(task_id: str, model_name: str, version: int):
+def deploy(task_id: str, model_name: str, version: int) -> None:
     """Set the champion's alias and wait until Triton really serves that version.
 
     Args:

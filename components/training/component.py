@@ -12,7 +12,7 @@ def train(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
-):
+) -> None:
     """Train the user's model; every epoch goes to the tracking server.
 
     Args:
@@ -45,9 +45,7 @@ def train(
             ),
             progress=progress,
         )
-        publish_file(
-            Path(model.path) / "model.pt", settings.layout.train_log(task_id) / "model.pt"
-        )
+        publish_file(Path(model.path) / "model.pt", settings.layout.train_log(task_id) / "model.pt")
         for name, value in result.metrics.items():
             metrics.log_metric(name, value)
         model.metadata["run_id"] = result.run_id
