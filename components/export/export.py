@@ -7,7 +7,7 @@ from pathlib import Path
 import onnx
 
 from components.detections import Detections, Tolerance
-from components.errors import ParityFailed
+from components.errors import ParityFailed, disk_errors
 from components.export.graft import graft
 from components.export.parity import TOLERANCE, HeldOutFrame, check_parity, held_out_frames, spread
 from components.export.parity_report import ParityReport
@@ -93,7 +93,10 @@ def export_model(
     frames = held_out_frames(dataset)
     trained = TrainedModel(model_pt, spec, imgsz)
     card = ModelCard(labels=spec, imgsz=trained.imgsz, stride=trained.stride)
-    with tempfile.TemporaryDirectory(prefix="actverse-export-") as scratch:
+    with (
+        disk_errors("the export's working copy"),
+        tempfile.TemporaryDirectory(prefix="actverse-export-") as scratch,
+    ):
         plain = trained.export_plain(Path(scratch), opset=opset)
     with whole_folder(out) as beside:
         onnx.save(graft(plain, card), beside / MODEL)

@@ -6,7 +6,7 @@ nothing, so the confidence is lowered until they do, and at last every anchor's 
 numbers are compared.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import groupby
@@ -160,6 +160,9 @@ def _report(
     )
 
 
+_Read = tuple[HeldOutFrame, np.ndarray]
+
+
 @dataclass(frozen=True)
 class _FindingsCheck:
     trained: TrainedModel
@@ -198,12 +201,9 @@ class _FindingsCheck:
         return compare(expected, found, confidence=confidence, tolerance=self.tolerance)
 
 
-def _same_size(
-    part: list[tuple[HeldOutFrame, np.ndarray]],
-) -> Iterator[list[tuple[HeldOutFrame, np.ndarray]]]:
+def _same_size(part: list[_Read]) -> Iterator[list[_Read]]:
     """Groups of neighbours of one size; one alone is doubled, so that it makes a batch."""
-    size: Callable[[tuple[HeldOutFrame, np.ndarray]], tuple[int, ...]] = lambda one: one[1].shape  # noqa: E731
-    for _, neighbours in groupby(part, key=size):
+    for _, neighbours in groupby(part, key=lambda one: one[1].shape):
         group = list(neighbours)
         yield group if len(group) > 1 else group * 2
 
