@@ -95,7 +95,8 @@ def disk_errors(thing: str) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            where = f" at {error.filename}" if error.filename else ""
+            place = error.filename2 or error.filename
+            where = f" at {place}" if place else ""
             raise StorageFull(
                 f"No space is left for {thing}{where}: free some and run it again."
             ) from error

@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -270,6 +271,22 @@ def test_body_that_drips_is_cut_at_the_time_cap() -> None:
         try:
             with pytest.raises(Unavailable, match="did not answer in time"):
                 fetch(f"http://127.0.0.1:{server.server_port}/", allow_private=True, timeout=0.5)
+        finally:
+            stop.set()
+
+
+def test_silent_server_is_left_at_the_time_cap() -> None:
+    stop = threading.Event()
+
+    def say_nothing(handler: BaseHTTPRequestHandler) -> None:
+        stop.wait(60)
+
+    with serving(say_nothing) as server:
+        try:
+            started = time.monotonic()
+            with pytest.raises(Unavailable, match="did not answer in time"):
+                fetch(f"http://127.0.0.1:{server.server_port}/", allow_private=True, timeout=0.3)
+            assert time.monotonic() - started < 15, "not the limit on silence, 30 s"
         finally:
             stop.set()
 

@@ -37,6 +37,7 @@ def write_video(
     times_ms: Sequence[int] | None = None,
     options: dict[str, str] | None = None,
     colorspace: int | None = None,
+    full_range: bool = False,
     noise: bool = False,
 ) -> Path:
     """Write a video whose container follows from the suffix.
@@ -46,6 +47,7 @@ def write_video(
         times_ms: of each frame; an even grid without it.
         options: of the container's writer.
         colorspace: matrix noted in the stream, ITU-T H.273.
+        full_range: note full range in the stream, whatever its values.
         noise: frames of noise, which make a large file, in place of ``picture``.
     """
     rng = np.random.default_rng(0)
@@ -57,6 +59,8 @@ def write_video(
             stream.set_display_rotation(rotation)
         if colorspace:
             stream.codec_context.colorspace = colorspace
+        if full_range:
+            stream.codec_context.color_range = 2
         if times_ms is not None:
             stream.codec_context.time_base = Fraction(1, 1000)
         for index in range(frames):

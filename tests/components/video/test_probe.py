@@ -7,6 +7,7 @@ import av
 import pytest
 
 from components.errors import BadVideo
+from components.video import decoding
 from components.video.probe import check_usable, probe_video
 from tests.helpers.videos import MakeVideo, write_sound
 
@@ -169,3 +170,14 @@ def test_one_frame_is_too_few_to_learn_from(make_video: MakeVideo) -> None:
     with pytest.raises(BadVideo, match=r"has 1 frame, but at least 2 are needed"):
         check_usable(probe_video(make_video(frames=1)))
     check_usable(probe_video(make_video("two.mp4", frames=2)))
+
+
+def test_picture_too_large_to_hold_is_refused(
+    make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_video()
+    monkeypatch.setattr(decoding, "_MAX_PIXELS", 64 * 48 - 1)
+    with pytest.raises(BadVideo, match=r"video\.mp4"):
+        probe_video(path)
+    monkeypatch.setattr(decoding, "_MAX_PIXELS", 128 * 128)
+    assert probe_video(path).frame_count == 20

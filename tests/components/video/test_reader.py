@@ -26,6 +26,7 @@ def opencv_frames(path: Path) -> list[np.ndarray]:
         ("plain.mp4", {}),
         ("bt709.mp4", {"colorspace": 1}),
         ("full_range.mp4", {"pixel_format": "yuvj420p"}),
+        ("full_range.webm", {"codec": "libvpx-vp9", "full_range": True}),
         ("yuv444.mp4", {"pixel_format": "yuv444p"}),
         ("mpeg4.avi", {"codec": "mpeg4"}),
         ("odd.avi", {"codec": "mjpeg", "pixel_format": "yuvj444p", "wh": (65, 49)}),
