@@ -31,7 +31,9 @@ class TritonModel:
             middle of an analysis does not change its answers.
         shared_memory: hand frames over in shared memory, where Triton is on this host;
             where that fails they go over the connection.
-        timeout: seconds that one answer may take.
+        timeout: seconds that one answer may take. Be generous: Triton before 24.12 can crash
+            when a request is cancelled or its deadline runs out
+            (https://github.com/triton-inference-server/server/pull/7840).
     """
 
     def __init__(

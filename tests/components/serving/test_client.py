@@ -1,6 +1,7 @@
 """Frames on their way through a real Triton and back, by connection and by shared memory."""
 
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -136,17 +137,21 @@ def test_request_that_the_model_cannot_take_fails_alone(remote: TritonModel, loc
     assert_same(remote.infer(batch(1), **THRESHOLDS), local.infer(batch(1), **THRESHOLDS))
 
 
-def test_server_that_is_away_or_too_slow_is_unavailable(triton: TritonServer, local: OnnxModel):
+def test_server_that_is_away_or_too_slow_is_unavailable():
     with (
         TritonModel("127.0.0.1:9", "sent", 3, shared_memory=True) as model,
         pytest.raises(Unavailable, match=r"127\.0\.0\.1:9 did not answer"),
     ):
         model.infer(batch(1), **THRESHOLDS)
-    with (
-        TritonModel(triton.url, "sent", 3, shared_memory=False, timeout=1e-4) as model,
-        pytest.raises(Unavailable, match="Deadline"),
-    ):
-        model.infer(batch(1), **THRESHOLDS)
+    # A port that takes the connection and says nothing. Not Triton itself: 2.51 may crash
+    # when a request's deadline runs out.
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            TritonModel(url, "sent", 3, shared_memory=False, timeout=0.2) as model,
+            pytest.raises(Unavailable, match="did not answer"),
+        ):
+            model.infer(batch(1), **THRESHOLDS)
 
 
 def test_what_is_served_can_be_listed(triton: TritonServer, local: OnnxModel):

@@ -12,9 +12,9 @@ from components.registry.tags import ServingState, read_state, write_state
 from components.serving.promote import Promoter
 from components.serving.reconcile import Action, Reconciled, reconcile
 from components.settings import Settings
+from tests.helpers.exports import IMAGES, boxes_of, other_findings
 from tests.helpers.hammer import Hammer
 from tests.helpers.servers import TritonServer, new_triton
-from tests.helpers.exports import IMAGES, boxes_of, other_findings
 
 
 @pytest.fixture(scope="module")
