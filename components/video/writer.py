@@ -32,7 +32,7 @@ class Mp4Writer:
         count: frames written so far.
 
     Raises:
-        BadInput: if the size or rate cannot be written.
+        BadInput: if the size or rate cannot be written, or no frame came.
         StorageFull: when the disk is full.
     """
 
@@ -121,4 +121,6 @@ class Mp4Writer:
         with self._stack:
             if error is not None:
                 raise error
+            if self.count == 0:
+                raise BadInput(f"No frame was written to {self._path}: give at least one.")
             self._container.mux(self._stream.encode(None))

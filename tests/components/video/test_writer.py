@@ -86,3 +86,9 @@ def test_nothing_is_left_when_the_block_fails(tmp_path: Path) -> None:
 def test_what_cannot_be_written_is_refused(tmp_path: Path, wh: tuple[int, int], fps: float) -> None:
     with pytest.raises(BadInput, match="cannot be written"):
         Mp4Writer(tmp_path / "film.mp4", wh=wh, fps=fps)
+
+
+def test_no_frames_make_no_file(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="No frame was written"):
+        write(tmp_path / "film.mp4", (64, 48), frames=0)
+    assert list(tmp_path.iterdir()) == []
