@@ -39,7 +39,8 @@ def write_overlay(video: Path, results: Path, progress: Progress = no_progress) 
     upcoming = next(found, None)
     path = results / "overlaid_results.mp4"
     size = metadata.origin_width, metadata.origin_height
-    with Mp4Writer(path, wh=size, fps=metadata.fps) as writer:
+    # Half the work of the default, for a file that is to be looked at, not kept.
+    with Mp4Writer(path, wh=size, fps=metadata.fps, crf=23, preset="superfast") as writer:
         for frame in read_frames(video):
             if upcoming is not None and frame.index >= upcoming.frame:
                 current, upcoming = upcoming, next(found, None)

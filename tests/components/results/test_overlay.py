@@ -41,9 +41,20 @@ def test_a_skipped_frame_shows_the_findings_before_it(analysed) -> None:
     metadata = analysed.metadata.model_copy(update={"frame_skip": 4, "max_frames": 3})
     clear_chunks(analysed.results)
     write_metadata(analysed.results, metadata)
-    write_chunk(analysed.results, 0, [analysed.frames[i] for i in (4, 8)])
-    path = write_overlay(analysed.video, analysed.results)
-    assert probe_video(path).frame_count == 12, "it ends with the last analysed stretch"
+    write_chunk(analysed.results, 0, [analysed.frames[i] for i in (0, 4, 8)])
+    drawn = list(read_frames(write_overlay(analysed.video, analysed.results)))
+    plain = list(read_frames(analysed.video))
+    assert len(drawn) == 12, "it ends with the last analysed stretch"
+
+    def column(index: int, of: int) -> float:
+        """How much is drawn where the left edge of the first box of frame ``of`` would be."""
+        x = int(analysed.frames[of].boxes[0][0])
+        spot = np.s_[30:45, x - 1 : x + 2]
+        return float(np.abs(drawn[index].bgr[spot].astype(int) - plain[index].bgr[spot]).mean())
+
+    for index in (4, 5, 7):
+        assert column(index, of=4) > 2 * column(index, of=8)
+    assert column(8, of=8) > 2 * column(8, of=4)
 
 
 def test_an_identity_keeps_its_colour_and_neighbours_differ() -> None:
