@@ -9,11 +9,9 @@ import yaml
 
 from components.errors import BadLabels
 from components.files import link_or_copy, whole_folder
+from components.label_files import find_images, find_labels
 from components.labels import LabelSpec, read_yolo_labels
 from components.steps import Progress, no_progress
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-_NOT_LABELS = {"classes.txt", "train_test_split.txt", "obj.names", "readme.txt"}
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,8 @@ class LabelFolder:
     keypoint_names: tuple[str, ...] = field(default=())
 
     def frames_needed(self) -> list[str]:
-        """The stems of labels that come without an image, sorted."""
-        return sorted(self.labels.keys() - self.images.keys())
+        """The names of the extracted frames that the labels belong to; none if images came."""
+        return [] if self.images else sorted(self.labels)
 
 
 def scan_label_folder(folder: Path) -> LabelFolder:
@@ -51,26 +49,13 @@ def scan_label_folder(folder: Path) -> LabelFolder:
     """
     if not folder.is_dir():
         raise BadLabels(f"There is no label folder at {folder}: give one that exists.")
-    labels: dict[str, Path] = {}
-    images: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() == ".txt" and path.name.lower() not in _NOT_LABELS:
-            _add(labels, path, "label files")
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            _add(images, path, "images")
+    images = find_images(folder)
+    labels = find_labels(folder, images)
     if not labels:
         raise BadLabels(
             f"The folder {folder} holds no label file: put one YOLO .txt for each image in it."
         )
     return LabelFolder(folder, labels, images, **_described(folder))
-
-
-def _add(found: dict[str, Path], path: Path, kind: str) -> None:
-    if path.stem in found:
-        raise BadLabels(
-            f"Two {kind} are called {path.stem!r} ({found[path.stem]} and {path}): rename one."
-        )
-    found[path.stem] = path
 
 
 def _described(folder: Path) -> dict[str, Any]:
@@ -166,7 +151,7 @@ def import_labels(
         BadLabels: for a label whose image or frame does not exist, all that
             ``read_yolo_labels`` refuses, and labels without a single object.
     """
-    available = folder.images or {path.stem: path for path in frames.glob("*.jpg")}
+    available = folder.images or find_images(frames)
     if missing := sorted(folder.labels.keys() - available.keys()):
         some = ", ".join(missing[:3]) + (" …" if len(missing) > 3 else "")
         raise BadLabels(
