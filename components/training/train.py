@@ -60,7 +60,7 @@ def train(
     """
     dataset, out = Path(dataset), Path(out)
     facts = read_dataset(dataset)
-    with _tracked(tracking) as run:
+    with sigterm_raises(), _tracked(tracking) as run:
         if run:
             run.log_params(
                 {
@@ -127,20 +127,19 @@ def _tracked(tracking: Tracking | None) -> Iterator["MlflowRun | None"]:
         return
     from components.training.mlflow_run import MlflowRun
 
-    with sigterm_raises():
-        run = MlflowRun(tracking)
-        try:
-            yield run
-        except (KeyboardInterrupt, Terminated):
-            run.abandon("KILLED", "The training was ended from outside.")
-            raise
-        except ActverseError as error:
-            run.abandon("FAILED", str(error))
-            raise
-        except BaseException as error:
-            run.abandon("FAILED", f"The training broke: {type(error).__name__}: {error}")
-            raise
-        run.finish()
+    run = MlflowRun(tracking)
+    try:
+        yield run
+    except (KeyboardInterrupt, Terminated):
+        run.abandon("KILLED", "The training was ended from outside.")
+        raise
+    except ActverseError as error:
+        run.abandon("FAILED", str(error))
+        raise
+    except BaseException as error:
+        run.abandon("FAILED", f"The training broke: {type(error).__name__}: {error}")
+        raise
+    run.finish()
 
 
 @contextmanager
