@@ -29,7 +29,9 @@ class TrainingSettings(BaseModel):
     )
     epochs: int = Field(60, ge=1, le=10_000)
     imgsz: int = Field(320, ge=64, le=4096, multiple_of=32, description="pixels, the long side")
-    batch: int = Field(8, ge=1, le=1024)
+    batch: int = Field(
+        4, ge=1, le=1024, description="images; with few of them, small batches learn much sooner"
+    )
     seed: int = Field(0, ge=0, lt=2**31)
     device: str = Field(
         "",
