@@ -25,9 +25,13 @@ def thumbnail(path: Path) -> np.ndarray:
                     f"The image {path} is {image.width} x {image.height} pixels: "
                     f"give one of at least {_LEAST_SIDE} x {_LEAST_SIDE}."
                 )
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (
+        # Ultralytics, where it is loaded, answers an unknown format with a missing package.
+        *(OSError, SyntaxError, ValueError, ImportError),
+        Image.DecompressionBombError,
+    ) as error:
         raise BadLabels(
-            f"The image {path} cannot be read ({error}): replace it, or remove its labels."
+            f"The image {path} cannot be read: replace it, or remove its labels."
         ) from error
     return np.asarray(small, np.float32).ravel()
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from components import ultralytics_env
 from components.dataset.build import build_dataset
 from components.dataset.facts import read_dataset
 from components.dataset.leak import split_leak, thumbnail
@@ -264,3 +265,16 @@ def test_reading_what_is_no_dataset_says_so(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text("{}")
     with pytest.raises(BadInput, match="is not a dataset's facts"):
         read_dataset(tmp_path)
+
+
+def test_an_unreadable_image_is_named_where_ultralytics_is_loaded_too(
+    draw: Draw, tmp_path: Path
+) -> None:
+    # It puts its own function in the place of PIL's open.
+    ultralytics_env.prepare()
+    import ultralytics.utils.patches  # noqa: F401
+
+    folder = draw([DISC] * 3)
+    (folder / "frame_000010.png").write_bytes(b"no png")
+    with pytest.raises(BadLabels, match=r"frame_000010\.png cannot be read"):
+        build_dataset(folder, folder, tmp_path / "out", DETECT)
