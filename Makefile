@@ -4,6 +4,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 BIN := .venv/bin
+# Compiled once here, not anew by each of the many processes that may not write beside it.
+SYNC := --require-hashes --compile-bytecode
 
 .PHONY: demo test lint setup lock clean
 
@@ -29,14 +31,14 @@ setup: .venv/.installed .venv-triton/.installed
 
 .venv/.installed: requirements/dev.txt pyproject.toml | $(UV)
 	test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.13' .venv
-	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/dev.txt
+	$(UV) pip sync --quiet --python $(BIN)/python $(SYNC) requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 # Triton's Python stub corrupts tensors under numpy 2: it gets an environment of its own.
 .venv-triton/.installed: requirements/triton.txt | $(UV)
 	test -x .venv-triton/bin/python || $(UV) venv --quiet --python '>=3.11,<3.13' .venv-triton
-	$(UV) pip sync --quiet --python .venv-triton/bin/python --require-hashes requirements/triton.txt
+	$(UV) pip sync --quiet --python .venv-triton/bin/python $(SYNC) requirements/triton.txt
 	touch $@
 
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \

@@ -8,7 +8,7 @@ from actverse.sample import make_sample
 from components.video.extract import uniform_indices
 
 FRAMES = 110
-TRAINING = {"epochs": 15, "imgsz": 160, "batch": 4, "model": "yolo11n"}
+TRAINING = {"epochs": 12, "imgsz": 160, "batch": 4, "model": "yolo11n"}
 
 
 def run_demo(*, keep: bool, seed: int) -> None:

@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from components.dataset.facts import read_dataset
@@ -11,7 +12,6 @@ from components.errors import BadInput, TrainingFailed, Unavailable
 from components.training.settings import TrainingSettings
 from components.training.tracking import Tracking
 from components.training.train import train
-from mlflow import MlflowClient
 
 EPOCHS = 2
 QUICK = TrainingSettings(epochs=EPOCHS, imgsz=64, batch=4, device="cpu", threads=1, plots=False)
