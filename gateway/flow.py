@@ -197,6 +197,15 @@ def _results(context: StepContext) -> dict[str, Any]:
     return {"files": sorted(path.name for path in files)}
 
 
+def in_users_words(context: StepContext, sentence: str) -> str:
+    """A sentence with the user's own names in place of where their files lie here."""
+    layout, task_id = context.layout, context.task_id
+    for place in (*layout.video(task_id).glob("source*"), context.video):
+        sentence = sentence.replace(str(place), context.request.file_path)
+    sentence = sentence.replace(f"{layout.user_file(context.user_id, '')}/", "")
+    return sentence.replace(f"{layout.root}/", "")
+
+
 FUNCTIONS: dict[str, Callable[[StepContext], dict[str, Any]]] = {
     "download": _download,
     "validate": _validate,

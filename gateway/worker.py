@@ -16,7 +16,7 @@ from typing import Any
 from components.errors import ActverseError, BadInput, StepFailed, Unavailable
 from components.settings import Settings
 from gateway.database import Sessions, open_database
-from gateway.flow import FUNCTIONS, StepContext
+from gateway.flow import FUNCTIONS, StepContext, in_users_words
 from gateway.models import WORKER_HEARTBEAT, Heartbeat, Step, now
 from gateway.promotions import Promotions
 from gateway.schemas import TaskRequest
@@ -85,10 +85,13 @@ class Worker:
         lost = threading.Event()
         keeper = threading.Thread(target=self._keep_lease, args=(step.id, holder, ended, lost))
         keeper.start()
+        context = self._context(step, lost)
         try:
-            facts = self._call(step, lost)
+            facts = (
+                run_training(context) if step.name == TRAINING else FUNCTIONS[step.name](context)
+            )
         except Exception as error:  # noqa: BLE001 (whatever breaks a step must end in its row)
-            self._failed(step, error, lost)
+            self._failed(step, context, error, lost)
         else:
             if not lost.is_set():
                 with self.sessions.begin() as session:
@@ -98,10 +101,10 @@ class Worker:
             ended.set()
             keeper.join()
 
-    def _call(self, step: Step, lost: threading.Event) -> dict[str, Any]:
+    def _context(self, step: Step, lost: threading.Event) -> StepContext:
         with self.sessions() as session:
             task = session.get_one(Step, step.id).task
-            context = StepContext(
+            return StepContext(
                 settings=self.settings,
                 task_id=task.id,
                 user_id=task.user_id,
@@ -109,7 +112,6 @@ class Worker:
                 facts={other.name: dict(other.facts) for other in task.steps},
                 progress=self._progress(step.id, lost),
             )
-        return run_training(context) if step.name == TRAINING else FUNCTIONS[step.name](context)
 
     def _progress(self, step_id: int, lost: threading.Event) -> Any:
         written = 0.0
@@ -137,7 +139,9 @@ class Worker:
                     lost.set()
                     return
 
-    def _failed(self, step: Step, error: Exception, lost: threading.Event) -> None:
+    def _failed(
+        self, step: Step, context: StepContext, error: Exception, lost: threading.Event
+    ) -> None:
         if lost.is_set():
             logger.warning("task %s step %s was taken over", step.task_id, step.name)
             return
@@ -145,6 +149,7 @@ class Worker:
         sentence = (
             str(error) if ours else f"The step {step.name} broke: {type(error).__name__}: {error}"
         )
+        sentence = in_users_words(context, sentence)
         # Only what may pass by itself is tried again.
         passing = isinstance(error, Unavailable) and not isinstance(error, BadInput | StepFailed)
         if self.stopping.is_set():

@@ -46,10 +46,10 @@ def _one_frame(path: Path, good: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        (_empty, "empty"),
-        (_truncated, "broken.mp4"),
-        (_audio, "no video"),
-        (_one_frame, "1 frame"),
+        (_empty, "broken.mp4 is empty"),
+        (_truncated, "broken.mp4 is cut off"),
+        (_audio, "broken.mp4 holds no moving pictures"),
+        (_one_frame, "1 frame, but at least 2"),
     ],
 )
 def test_a_video_that_cannot_be_used(stack, good, tmp_path: Path, make: Callable, sentence: str):

@@ -9,19 +9,21 @@ from typing import Any
 
 import av
 import httpx
+import numpy as np
 import pytest
 from mlflow import MlflowClient
 
 from actverse.sample import SampleTruth, make_sample
 from actverse.watch import Outcome
 from components.detections import box_iou
+from components.errors import Unavailable
 from components.frame_results import FrameResult
 from components.serving.control import TritonControl
 from components.video.extract import uniform_indices
 from tests.helpers.servers import wait_until
 
-FRAMES, LABELLED = 180, 48
-TRAINING = {"epochs": 14, "imgsz": 128, "batch": 4}
+FRAMES, LABELLED = 180, 80
+TRAINING = {"epochs": 16, "imgsz": 128, "batch": 4}
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,6 @@ def test_the_analysis_finds_what_was_drawn(run: Run):
     for entry, labels in zip(content["results"], run.truth.frames, strict=True):
         frame = FrameResult.model_validate(entry)
         centre, size = labels.boxes_cxcywhn[:, :2], labels.boxes_cxcywhn[:, 2:]
-        import numpy as np
-
         scale = np.asarray([width, height] * 2, np.float32)
         truth = np.hstack([centre - size / 2, centre + size / 2]) * scale
         boxes = np.asarray(frame.boxes, np.float32).reshape(-1, 4)
@@ -164,3 +164,19 @@ def test_a_worker_killed_in_its_training_costs_an_attempt_and_nothing_else(stack
     outcome = stack.outcome(task_id)
     assert outcome.state == "succeeded", outcome.error
     assert step("train")["attempt"] == 2
+
+
+def test_a_triton_that_dies_comes_back_with_its_models(stack, run: Run):
+    supervisor = stack.stack.supervisor
+    before = supervisor.pid("triton")
+    served = _served(stack, "shapes")
+    os.killpg(before, signal.SIGKILL)
+    wait_until(lambda: supervisor.pid("triton") != before, 30)
+
+    def back() -> bool:
+        try:
+            return _served(stack, "shapes") == served
+        except Unavailable:
+            return False
+
+    wait_until(back, 90)
