@@ -113,7 +113,7 @@ class Stack:
         )
         self._shared_memory_prefix = launch.shared_memory_prefix
         logs = self.home / "logs"
-        environment = {**os.environ, **settings.environment()}
+        environment = settings.environment(secrets=True)
         self.supervisor.start(
             [
                 Service(

@@ -1,5 +1,6 @@
 """The one Settings class: read once from the environment, then passed on."""
 
+import os
 import sys
 from functools import cached_property
 from pathlib import Path
@@ -75,11 +76,19 @@ class Settings(BaseSettings):
         assert self.root is not None
         return Layout(self.root)
 
-    def environment(self) -> dict[str, str]:
-        """These settings as ``ACTVERSE_*`` variables for a child process, secrets included."""
-        variables = {}
+    def environment(self, *, secrets: bool) -> dict[str, str]:
+        """This process's environment with these settings, for a child process.
+
+        Args:
+            secrets: hand the secrets on; a process that needs none is given none.
+        """
+        variables = dict(os.environ)
         for name in type(self).model_fields:
-            value = getattr(self, name)
-            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-            variables[f"ACTVERSE_{name.upper()}"] = text
+            value, variable = getattr(self, name), f"ACTVERSE_{name.upper()}"
+            if not isinstance(value, SecretStr):
+                variables[variable] = str(value)
+            elif secrets:
+                variables[variable] = value.get_secret_value()
+            else:
+                variables.pop(variable, None)
         return variables

@@ -65,6 +65,13 @@ def install(app: FastAPI) -> None:
         )
         return problem(HTTPStatus.BAD_REQUEST, "BadInput", f"The request is not valid: {faults}.")
 
+    @app.exception_handler(Exception)
+    async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
+        # The server logs it with its trace; the client learns nothing of our insides.
+        return problem(
+            HTTPStatus.INTERNAL_SERVER_ERROR, "Unforeseen", "The gateway broke: read its log."
+        )
+
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:
         kind = HTTPStatus(error.status_code).phrase.title().replace(" ", "")

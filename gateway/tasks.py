@@ -14,6 +14,7 @@ from pipelines import TRAINING_STEPS
 
 OPEN = ("queued", "running")
 TRAINING = "training"
+MAX_ATTEMPTS = 5
 
 
 def create_task(
@@ -96,7 +97,8 @@ def claim_step(session: Session, holder: str, lease: timedelta) -> Step | None:
     """Take the next step that may run, with a lease on it; None if there is none.
 
     The next step of a task is its first that has not succeeded. It may run when it is
-    pending and its time has come, or when the lease of whoever ran it has run out.
+    pending and its time has come, or when the lease of whoever ran it has run out. After
+    ``MAX_ATTEMPTS`` the task fails instead.
     """
     moment = now()
     for task in session.scalars(
@@ -104,6 +106,11 @@ def claim_step(session: Session, holder: str, lease: timedelta) -> Step | None:
     ):
         step = next((step for step in task.steps if step.state != "succeeded"), None)
         if step is None or not _may_run(step, moment):
+            continue
+        if step.attempt >= MAX_ATTEMPTS:
+            # It has taken its worker with it each time, or was never let to end.
+            sentence = f"The step {step.name} was lost {step.attempt} times: read the worker's log."
+            fail_step(session, step.id, sentence, None)
             continue
         # Two workers may both have come this far: the database lets one of them through.
         taken = session.execute(
@@ -122,6 +129,7 @@ def claim_step(session: Session, holder: str, lease: timedelta) -> Step | None:
                 ended=None,
                 percent=0.0,
                 error="",
+                facts={},
             )
         )
         if cast(CursorResult[Any], taken).rowcount == 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.errors import StepFailed
 from components.steps import StepReport, read_reports
-from gateway.flow import StepContext, own_file
+from gateway.flow import StepContext, in_users_words, own_file
 from pipelines import TRAINING_STEPS
 from pipelines.compile import compile_training
 from pipelines.local import start_local, stop_local
@@ -27,9 +27,10 @@ def run_training(context: StepContext) -> dict[str, Any]:
     shutil.rmtree(reports, ignore_errors=True)
     work = settings.home / "pipelines" / task_id
     log = settings.home / "logs" / f"pipeline-{task_id}.log"
-    process = start_local(
-        compile_training(work / "training.yaml"), arguments, work, settings.environment(), log
-    )
+    # What loads a user's weights is given no secrets.
+    environment = settings.environment(secrets=False)
+    yaml = compile_training(work / "training.yaml")
+    process = start_local(yaml, arguments, work, environment, log)
     try:
         while _running(process):
             _tell(context, read_reports(reports))
@@ -44,7 +45,7 @@ def run_training(context: StepContext) -> dict[str, Any]:
         raise StepFailed(
             f"The training pipeline broke before its end: read {log} and run the task again."
         )
-    return {"pipeline": _facts(ended)}
+    return {"pipeline": _facts(context, ended)}
 
 
 def _arguments(context: StepContext) -> dict[str, Any]:
@@ -71,8 +72,11 @@ def _running(process: subprocess.Popen[bytes]) -> bool:
 
 def _tell(context: StepContext, reports: list[StepReport]) -> None:
     percent = sum(report.percent for report in reports)
-    context.progress(percent, 100 * len(TRAINING_STEPS), pipeline=_facts(reports))
+    context.progress(percent, 100 * len(TRAINING_STEPS), pipeline=_facts(context, reports))
 
 
-def _facts(reports: list[StepReport]) -> dict[str, Any]:
-    return {report.step: dict(report.__dict__) for report in reports}
+def _facts(context: StepContext, reports: list[StepReport]) -> dict[str, Any]:
+    return {
+        report.step: {**report.__dict__, "error": in_users_words(context, report.error)}
+        for report in reports
+    }

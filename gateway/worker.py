@@ -13,6 +13,8 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from components.errors import ActverseError, BadInput, StepFailed, Unavailable
 from components.settings import Settings
 from gateway.database import Sessions, open_database
@@ -21,6 +23,7 @@ from gateway.models import WORKER_HEARTBEAT, Heartbeat, Step, now
 from gateway.promotions import Promotions
 from gateway.schemas import TaskRequest
 from gateway.tasks import (
+    MAX_ATTEMPTS,
     TRAINING,
     claim_step,
     fail_step,
@@ -33,7 +36,6 @@ from gateway.training import run_training
 logger = logging.getLogger("actverse.worker")
 
 
-MAX_ATTEMPTS = 4
 _IDLE_SECONDS = 0.2
 _PROGRESS_SECONDS = 0.2
 
@@ -72,12 +74,17 @@ class Worker:
 
     def _work(self, holder: str) -> None:
         while not self.stopping.is_set():
-            with self.sessions.begin() as session:
-                step = claim_step(session, holder, self.lease)
-            if step is None:
-                self.stopping.wait(_IDLE_SECONDS)
-            else:
-                self._run_step(step, holder)
+            try:
+                with self.sessions.begin() as session:
+                    step = claim_step(session, holder, self.lease)
+                if step is not None:
+                    self._run_step(step, holder)
+                    continue
+            except Exception:
+                # A database that was away must not end the thread: the lease brings the
+                # step back.
+                logger.exception("a step could not be taken or ended; the next look follows")
+            self.stopping.wait(_IDLE_SECONDS)
 
     def _run_step(self, step: Step, holder: str) -> None:
         logger.info("task %s step %s attempt %d begins", step.task_id, step.name, step.attempt)
@@ -133,11 +140,14 @@ class Worker:
     def _keep_lease(
         self, step_id: int, holder: str, ended: threading.Event, lost: threading.Event
     ) -> None:
-        while not ended.wait(self.settings.lease_seconds / 3):
-            with self.sessions.begin() as session:
-                if not renew_lease(session, step_id, holder, self.lease):
-                    lost.set()
-                    return
+        while not ended.wait(self.settings.lease_seconds / 5):
+            try:
+                with self.sessions.begin() as session:
+                    if not renew_lease(session, step_id, holder, self.lease):
+                        lost.set()
+                        return
+            except SQLAlchemyError:
+                logger.exception("the lease of step %d was not renewed; tried again", step_id)
 
     def _failed(
         self, step: Step, context: StepContext, error: Exception, lost: threading.Event

@@ -6,7 +6,6 @@ and runs its steps one by one until the end.
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ def start_local(
         pipeline: the compiled YAML.
         arguments: the pipeline's parameters.
         work: the folder for the pipeline root; made if missing.
-        environment: added to this process's environment (the Settings of the steps).
+        environment: the whole of the process's, the steps' Settings included.
         log: takes what the steps print.
 
     Returns:
@@ -36,7 +35,7 @@ def start_local(
     with log.open("ab") as output:
         return subprocess.Popen(
             argv,
-            env={**os.environ, **environment},
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -4,7 +4,15 @@ from datetime import timedelta
 
 from gateway.models import Step, Task, now
 from gateway.schemas import TaskRequest
-from gateway.tasks import claim_step, create_task, fail_step, finish_step, read_task, renew_lease
+from gateway.tasks import (
+    MAX_ATTEMPTS,
+    claim_step,
+    create_task,
+    fail_step,
+    finish_step,
+    read_task,
+    renew_lease,
+)
 
 LEASE = timedelta(seconds=30)
 REQUEST = TaskRequest(file_path="a.mp4", labels_path="labels")
@@ -88,3 +96,16 @@ def test_a_task_has_succeeded_with_its_last_step(sessions):
             finish_step(session, step.id, {})
         with sessions() as session:
             assert read_task(session, task_id).state == state
+
+
+def test_a_step_that_takes_its_worker_with_it_again_and_again_fails_the_task(sessions):
+    task_id = _task(sessions)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        step = _claim(sessions)
+        assert step.attempt == attempt
+        _expire(sessions, step)
+    assert _claim(sessions) is None
+    with sessions() as session:
+        task = read_task(session, task_id)
+        assert task.state == "failed"
+        assert "step one was lost" in task.error

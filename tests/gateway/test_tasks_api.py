@@ -82,3 +82,12 @@ def test_the_gateway_is_alive_but_not_ready_without_a_worker(client: TestClient)
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "worker" in answer.json()["detail"]
+
+
+def test_what_nobody_foresaw_is_a_problem_document_without_our_insides(settings, api_key):
+    upset = TestClient(create_app(settings), raise_server_exceptions=False)
+    upset.app.state.sessions = None
+    answer = upset.get("/status/t-1", headers={"X-API-Key": api_key})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "NoneType" not in answer.text
