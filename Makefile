@@ -41,9 +41,10 @@ setup: .venv/.installed .venv-triton/.installed
 	$(UV) pip sync --quiet --python .venv-triton/bin/python $(SYNC) requirements/triton.txt
 	touch $@
 
-COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+COMPILE = $(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
 
+# UPGRADE=--upgrade takes newer versions too.
 lock: | $(UV)
 	$(COMPILE) --extra dev pyproject.toml --output-file requirements/dev.txt
 	$(COMPILE) requirements/triton.in --output-file requirements/triton.txt

@@ -58,7 +58,8 @@ def run_video(
             console.print(f"task [bold]{task_id}[/bold]")
             outcome = watch_task(client, task_id, console)
         outcome.print_table(console)
-        _print_places(settings, addresses, task_id)
+        stays = keep or stack is None
+        _print_places(settings, task_id, addresses.mlflow if stays else "actverse up opens it")
         if outcome.state != "succeeded":
             raise StepFailed(outcome.error)
         if keep and stack is not None:
@@ -201,10 +202,10 @@ def _show(addresses: Addresses, settings: Settings) -> None:
         console.print(f"{name:>9}  {value}")
 
 
-def _print_places(settings: Settings, addresses: Addresses, task_id: str) -> None:
+def _print_places(settings: Settings, task_id: str, mlflow: str) -> None:
     layout = settings.layout
     results = layout.results(task_id)
-    console.print(f"MLflow UI      {addresses.mlflow} (actverse up)")
+    console.print(f"MLflow UI      {mlflow}")
     if results.exists():
         console.print(f"results        {results}")
         console.print(f"overlay video  {results / 'overlaid_results.mp4'}")

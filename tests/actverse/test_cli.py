@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from actverse.sample import make_sample
+from actverse.stack import find_running
+
 HEAVY = ("torch", "ultralytics", "mlflow", "kfp", "onnx", "cv2", "av", "fastapi", "sqlalchemy")
 
 
@@ -58,3 +61,31 @@ def test_input_that_cannot_be_used_ends_at_once_with_a_sentence(tmp_path, argume
     assert sentence in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not (home / "actverse.db").exists()
+
+
+def test_a_task_that_fails_ends_the_command_with_its_sentence(stack, tmp_path: Path):
+    video, labels = tmp_path / "clip.mp4", tmp_path / "labels"
+    truth = make_sample(video, frames=12, wh=(64, 48))
+    truth.write_labels(labels, range(12))
+    (labels / "frame_000012.txt").write_text("0 0.5 0.5 0.1 0.1\n")
+    names = ",".join(truth.spec.names)
+    answer = _actverse(
+        *("run", str(video), "--labels", str(labels), "--names", names), home=stack.settings.home
+    )
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("actverse: The label frame_000012.txt belongs to no image")
+    assert "labels" in answer.stdout
+    assert find_running(stack.settings.home) is not None
+
+
+def test_extracted_frames_bear_the_names_that_labels_need(tmp_path: Path):
+    video, out = tmp_path / "clip.mp4", tmp_path / "frames"
+    make_sample(video, frames=20, wh=(64, 48))
+    answer = _actverse("extract", str(video), "--out", str(out), "--number", "4", home=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert sorted(path.stem for path in out.iterdir()) == [
+        "frame_000002",
+        "frame_000007",
+        "frame_000012",
+        "frame_000017",
+    ]
