@@ -74,7 +74,7 @@ def main() -> None:
                 if number + 1 < options.repeats:
                     shutil.rmtree(ours)
                     shutil.rmtree(theirs)
-        print(f"\n{frames} frames, {options.imgsz} px, {options.accelerator or 'onnxruntime'}")
+        print(f"\n{frames} frames, {options.imgsz} px, {options.accelerator}")
         medians = {}
         for name, runs in seconds.items():
             medians[name] = [statistics.median(column) for column in zip(*runs, strict=True)]
@@ -101,7 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=15, help="of that training")
     parser.add_argument("--imgsz", type=int, default=320)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--accelerator", choices=["", "openvino"], default="")
+    parser.add_argument("--accelerator", choices=["onnxruntime", "openvino"], default="onnxruntime")
     parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--child", default="", help=argparse.SUPPRESS)
     parser.add_argument("--results", type=Path, help=argparse.SUPPRESS)
@@ -166,7 +166,8 @@ def triton(
     http, grpc, metrics = (one.getsockname()[1] for one in sockets)
     for one in sockets:
         one.close()
-    settings = Settings(home=work / "home", triton_accelerator=options.accelerator)
+    accelerator = "openvino" if options.accelerator == "openvino" else ""
+    settings = Settings(home=work / "home", triton_accelerator=accelerator)
     repository = ModelRepository(settings)
     repository.onnx(MODEL, 1).parent.mkdir(parents=True)
     shutil.copy2(onnx, repository.onnx(MODEL, 1))

@@ -1,6 +1,7 @@
 """The gateway's application. ``uvicorn --factory gateway.app:create_app``"""
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from components.settings import Settings
 from gateway import problems
@@ -11,7 +12,8 @@ from gateway.database import open_database
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application on the database that the settings name; its schema must be there."""
     settings = settings or Settings()
-    app = FastAPI(
+    # FastAPI's own page takes its scripts from the network, which may not be there.
+    app = FastAPIOffline(
         title="actverse",
         summary="Raw video in, a served custom model and its analysis out.",
         version="0.1.0",

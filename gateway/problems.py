@@ -1,6 +1,7 @@
 """Errors as RFC 9457 problem documents, made in this one place."""
 
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -45,7 +46,20 @@ def problem(status: int, kind: str, detail: str) -> JSONResponse:
 
 
 def install(app: FastAPI) -> None:
-    """Let every error of ``app`` be answered by a problem document."""
+    """Let every error of ``app`` be answered, and described, as a problem document."""
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        description = describe()
+        for operations in description["paths"].values():
+            for operation in operations.values():
+                # FastAPI describes its own answer to a request that is not valid; ours is 400.
+                operation["responses"].pop("422", None)
+        for name in ("HTTPValidationError", "ValidationError"):
+            description.get("components", {}).get("schemas", {}).pop(name, None)
+        return description
+
+    app.openapi = openapi  # type: ignore[method-assign]
 
     @app.exception_handler(Unauthorized)
     async def _unauthorized(request: Request, error: Unauthorized) -> JSONResponse:
