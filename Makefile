@@ -1,7 +1,13 @@
 # make demo   sets everything up and takes a sample video through the whole loop
 # make test   sets everything up and runs the tests
 SHELL := /bin/bash
-PYTHON ?= python3
+# PYTHON=python3.12 takes that one; else a suitable one is looked for.
+ifdef PYTHON
+VENV_PYTHON := $(PYTHON)
+else
+PYTHON := python3
+VENV_PYTHON := >=3.11,<3.13
+endif
 UV := $(or $(shell command -v uv),.uv/bin/uv)
 BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
@@ -30,14 +36,14 @@ setup: .venv/.installed .venv-triton/.installed
 	touch $@
 
 .venv/.installed: requirements/dev.txt pyproject.toml | $(UV)
-	test -x $(BIN)/python || $(UV) venv --quiet --python '>=3.11,<3.13' .venv
+	test -x $(BIN)/python || $(UV) venv --quiet --python '$(VENV_PYTHON)' .venv
 	$(UV) pip sync --quiet --python $(BIN)/python $(SYNC) requirements/dev.txt
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	touch $@
 
 # Triton's Python stub corrupts tensors under numpy 2: it gets an environment of its own.
 .venv-triton/.installed: requirements/triton.txt | $(UV)
-	test -x .venv-triton/bin/python || $(UV) venv --quiet --python '>=3.11,<3.13' .venv-triton
+	test -x .venv-triton/bin/python || $(UV) venv --quiet --python '$(VENV_PYTHON)' .venv-triton
 	$(UV) pip sync --quiet --python .venv-triton/bin/python $(SYNC) requirements/triton.txt
 	touch $@
 

@@ -113,7 +113,11 @@ class Stack:
         )
         self._shared_memory_prefix = launch.shared_memory_prefix
         logs = self.home / "logs"
-        environment = settings.environment(secrets=True)
+        environment = {
+            **settings.environment(secrets=True),
+            # Its bars would fill the worker's log.
+            "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        }
         self.supervisor.start(
             [
                 Service(
