@@ -69,6 +69,23 @@ def test_stopping_ends_a_service_and_what_it_started(supervisor: Supervisor, tmp
     assert not any(_alive(pid) for pid in pids)
 
 
+def test_stopping_ends_also_what_does_not_listen(supervisor: Supervisor, tmp_path: Path):
+    code = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+child = os.fork()
+if child == 0:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (folder / "pids.tmp").write_text(f"{os.getppid()} {os.getpid()}")
+    (folder / "pids.tmp").rename(folder / "pids")
+time.sleep(600)
+"""
+    supervisor.start([_service(tmp_path, code)])
+    pids = _pids(tmp_path)
+    supervisor.stop()
+    assert not any(_alive(pid) for pid in pids)
+
+
 def test_a_service_that_dies_is_started_again_and_its_child_ended(
     supervisor: Supervisor, tmp_path: Path
 ):

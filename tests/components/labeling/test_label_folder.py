@@ -60,6 +60,13 @@ def test_one_bad_label_brings_nothing(tmp_path: Path):
     assert not (tmp_path / "target").exists()
 
 
+def test_labels_without_their_image_are_named_and_bring_nothing(tmp_path: Path):
+    folder = _images(_labels(tmp_path / "labels", a=DISC, b=DISC), "a")
+    with pytest.raises(BadLabels, match=r"1 of 2 label files belong to no image or frame \(b\)"):
+        import_labels(scan_label_folder(folder), tmp_path / "target", tmp_path / "none", SPEC)
+    assert not (tmp_path / "target").exists()
+
+
 def test_class_names_come_from_the_caller_then_the_folder(tmp_path: Path):
     folder = _labels(tmp_path, a=DISC)
     with pytest.raises(BadLabels, match="--names"):
