@@ -1,12 +1,11 @@
 """Brings a local user's own files below their prefix of the storage, where tasks find them."""
 
 import secrets
-import shutil
 from pathlib import Path
 
 from actverse.stack import USER
 from components.errors import BadInput, BadLabels
-from components.files import link_or_copy, publish_file, whole_folder
+from components.files import publish_file, publish_folder
 from components.layout import Layout
 
 
@@ -34,11 +33,5 @@ def upload_folder(layout: Layout, path: Path) -> str:
     if not path.is_dir():
         raise BadLabels(f"There is no label folder at {path}: give one that exists.")
     key = f"uploads/{secrets.token_hex(6)}/{path.resolve().name}"
-    with whole_folder(layout.user_file(USER, key)) as beside:
-        shutil.copytree(
-            path,
-            beside,
-            copy_function=lambda source, target: link_or_copy(Path(source), Path(target)),
-            dirs_exist_ok=True,
-        )
+    publish_folder(path, layout.user_file(USER, key))
     return key

@@ -102,7 +102,8 @@ def _what(name: str, facts: dict[str, Any]) -> str:
             counts = facts["counts"]
             return f"{counts['objects']} objects in {counts['images']} images"
         case "dataset":
-            return f"{facts['train']} to train, {facts['held_out']} held out"
+            told = f"{facts['train']} to train, {facts['held_out']} held out"
+            return "; ".join([told, *facts.get("warnings", ())])
         case "train":
             metrics = {k: v for k, v in facts.get("metrics", {}).items() if "mAP50" in k}
             figures = ", ".join(f"{key} {value:.3f}" for key, value in sorted(metrics.items()))
@@ -111,10 +112,11 @@ def _what(name: str, facts: dict[str, Any]) -> str:
         case "export":
             if "matched" not in facts:
                 return ""
-            return (
+            told = (
                 f"parity: {facts['matched']} findings matched, boxes within "
                 f"{facts['box_error']:.2g} px, scores within {facts['score_error']:.2g}"
             )
+            return "; ".join(filter(None, [told, facts.get("warning")]))
         case "register" | "deploy":
             return f"{facts.get('model')} version {facts.get('version')}"
         case "analyse":

@@ -62,11 +62,16 @@ def write_text(path: Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def link_or_copy(source: Path, target: Path) -> None:
-    """Make ``target`` a second name of ``source``, or a copy across file systems."""
-    target.parent.mkdir(parents=True, exist_ok=True)
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """Make ``target`` a second name of ``source``, or a copy across file systems.
+
+    A symbolic link is followed: what it leads to is what stands in ``target``. Text is
+    taken too, so that ``shutil.copytree`` can use this as its ``copy_function``.
+    """
+    Path(target).parent.mkdir(parents=True, exist_ok=True)
     try:
-        os.link(source, target)
+        # os.link itself would make a second name of the symbolic link.
+        os.link(os.path.realpath(source), target)
     except OSError:
         shutil.copy2(source, target)
 
@@ -74,14 +79,10 @@ def link_or_copy(source: Path, target: Path) -> None:
 def publish_folder(source: Path, target: Path) -> None:
     """Make ``target`` a copy of the finished folder ``source``; it appears whole."""
     with whole_folder(target) as beside:
-        shutil.copytree(source, beside, copy_function=_link_or_copy, dirs_exist_ok=True)
+        shutil.copytree(source, beside, copy_function=link_or_copy, dirs_exist_ok=True)
 
 
 def publish_file(source: Path, target: Path) -> None:
     """Make ``target`` a copy of the finished file ``source``; it appears whole."""
     with whole_file(target) as beside:
         link_or_copy(source, beside)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    link_or_copy(Path(source), Path(target))

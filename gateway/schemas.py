@@ -55,6 +55,14 @@ class TaskRequest(BaseModel):
             )
         return self
 
+    def storage_keys(self) -> list[str]:
+        """The storage keys that the request names."""
+        named = [self.labels_path, self.file_path]
+        keys = [key for key in named if not key.startswith(("http://", "https://"))]
+        if self.training.weights.startswith("key:"):
+            keys.append(self.training.weights.removeprefix("key:"))
+        return keys
+
     def served_name(self, user_id: str) -> str:
         """The registered model that this task's versions go to."""
         return self.model_name or checked_name(f"{user_id}-{self.task}", "model name")

@@ -15,8 +15,9 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.errors import ActverseError, BadInput, StepFailed, Unavailable
+from components.errors import ActverseError, Unavailable
 from components.settings import Settings
+from components.steps import Progress
 from gateway.database import Sessions, open_database
 from gateway.flow import FUNCTIONS, StepContext, in_users_words
 from gateway.models import WORKER_HEARTBEAT, Heartbeat, Step, now
@@ -120,7 +121,7 @@ class Worker:
                 progress=self._progress(step.id, lost),
             )
 
-    def _progress(self, step_id: int, lost: threading.Event) -> Any:
+    def _progress(self, step_id: int, lost: threading.Event) -> Progress:
         written = 0.0
 
         def progress(done: float, total: float, **facts: Any) -> None:
@@ -161,7 +162,7 @@ class Worker:
         )
         sentence = in_users_words(context, sentence)
         # Only what may pass by itself is tried again.
-        passing = isinstance(error, Unavailable) and not isinstance(error, BadInput | StepFailed)
+        passing = isinstance(error, Unavailable)
         if self.stopping.is_set():
             retry = timedelta(0)
         elif passing and step.attempt < MAX_ATTEMPTS:

@@ -117,7 +117,7 @@ def _write_frames(
         if part == "gap":
             continue
         image = folder / "images" / part / pair.name
-        link_or_copy(pair.image.resolve(), image)
+        link_or_copy(pair.image, image)
         text = format_yolo_labels(frame)
         label = folder / "labels" / part / f"{pair.image.stem}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)

@@ -35,4 +35,4 @@ def dataset(task_id: str, labels: str, held_out: float, dataset: dsl.Output[dsl.
         )
         publish_folder(Path(dataset.path), layout.dataset(task_id))
         dataset.metadata["digest"] = facts.digest
-        progress(1, 1, digest=facts.digest, train=facts.train, held_out=facts.held_out)
+        progress(1, 1, **facts.model_dump(mode="json", exclude={"spec"}))

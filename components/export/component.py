@@ -43,25 +43,18 @@ def export(
                 client.log_text(trained.run_id, page, "parity.md")
 
         try:
-            parity = export_model(
+            exported = export_model(
                 Path(model.path) / "model.pt",
                 Path(dataset.path),
                 Path(onnx.path),
                 read_dataset(Path(dataset.path)).spec,
                 imgsz=trained.imgsz,
                 progress=progress,
-            ).report
+            )
         except ParityFailed as error:
             # The report of a miss is what people look for first.
             keep(error.report.markdown())
             raise
-        keep(parity.markdown())
+        keep(exported.report.markdown())
         onnx.framework = "onnx"
-        progress(
-            1,
-            1,
-            matched=parity.matched,
-            box_error=parity.box_error,
-            score_error=parity.score_error,
-            keypoint_error=parity.keypoint_error,
-        )
+        progress(1, 1, **exported.parity_facts())

@@ -1,7 +1,7 @@
 """Labels that come as a folder: YOLO text, with images or named after extracted frames."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,7 +24,7 @@ class LabelFolder:
         images: image files by stem; empty when the labels are named after frames.
         names: class names from its ``data.yaml`` or ``classes.txt``, empty if neither is there.
         keypoints: number of key points from its ``data.yaml``, 0 if it names none.
-        flip_idx: from its ``data.yaml``.
+        flip_idx, keypoint_names: from its ``data.yaml``.
     """
 
     path: Path
@@ -33,7 +33,7 @@ class LabelFolder:
     names: tuple[str, ...] = ()
     keypoints: int = 0
     flip_idx: tuple[int, ...] = ()
-    keypoint_names: tuple[str, ...] = field(default=())
+    keypoint_names: tuple[str, ...] = ()
 
     def frames_needed(self) -> list[str]:
         """The names of the extracted frames that the labels belong to; none if images came."""

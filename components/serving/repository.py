@@ -74,7 +74,7 @@ class ModelRepository:
         folder = self.version_folder(model, version)
         with disk_errors(f"version {version} of the model {model}"), whole_folder(folder) as beside:
             link_or_copy(onnx, beside / ONNX_FILE)
-            shutil.copytree(parity_set, beside / PARITY_FOLDER, copy_function=_link)
+            shutil.copytree(parity_set, beside / PARITY_FOLDER, copy_function=link_or_copy)
 
     def remove_model(self, model: str) -> None:
         """Remove a model's folder."""
@@ -155,7 +155,3 @@ def _tensor(kind: type, spec: TensorSpec) -> object:
     return kind(
         name=spec.name, data_type=model_config_pb2.DataType.Value(spec.kind), dims=spec.dims
     )
-
-
-def _link(source: str, target: str) -> None:
-    link_or_copy(Path(source), Path(target))

@@ -56,7 +56,7 @@ def convert_video(
     if not conversion_reason(facts):
         # link_or_copy does not replace an older target.
         with whole_file(target) as beside:
-            link_or_copy(source.resolve(), beside)
+            link_or_copy(source, beside)
         return target
     with Mp4Writer(target, wh=(facts.width, facts.height), fps=facts.nominal_fps) as writer:
         for frame, until in _with_end(read_frames(source), 0.5 / facts.nominal_fps):

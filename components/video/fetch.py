@@ -63,7 +63,7 @@ def _take(source: Path, folder: Path, max_bytes: int, progress: Progress) -> Pat
         )
     target = folder / f"source{source.suffix.lower()}"
     with whole_file(target) as beside:
-        link_or_copy(source.resolve(), beside)
+        link_or_copy(source, beside)
     progress(size, size)
     return target
 

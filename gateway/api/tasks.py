@@ -29,9 +29,8 @@ def create(
     """Take a video and its labels to a served model and an analysis."""
     if request.user_id not in (None, user):
         raise BadInput(f"The API key is not {request.user_id!r}'s: leave user_id out.")
-    for key in (request.labels_path, request.file_path, request.training.weights[4:]):
-        if not key.startswith(("http://", "https://")):
-            settings.layout.user_file(user, key)
+    for key in request.storage_keys():
+        settings.layout.user_file(user, key)
     request.served_name(user)
     task = create_task(session, user, request, STEPS)
     response.headers["Location"] = f"/status/{task.id}"

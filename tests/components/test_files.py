@@ -57,3 +57,14 @@ def test_a_published_folder_is_the_same_and_survives_its_source(tmp_path: Path):
     publish_folder(source, target)
     (source / "inner" / "a").unlink()
     assert (target / "inner" / "a").read_text() == "x"
+
+
+def test_a_published_folder_holds_what_its_links_lead_to(tmp_path: Path):
+    (tmp_path / "elsewhere").write_text("x")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "a").symlink_to("../elsewhere")
+    publish_folder(source, tmp_path / "deep" / "target")
+    published = tmp_path / "deep" / "target" / "a"
+    assert not published.is_symlink()
+    assert published.read_text() == "x"
