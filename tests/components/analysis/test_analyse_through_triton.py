@@ -80,7 +80,8 @@ def test_a_server_that_dies_ends_the_analysis_and_it_goes_on_with_the_next(blobs
 
         def kill(done, total, **facts):
             if done >= 12 and server.process.poll() is None:
-                server.process.send_signal(signal.SIGKILL)
+                # Its group: the stubs would outlive it.
+                os.killpg(server.process.pid, signal.SIGKILL)
                 server.process.wait()
 
         results = tmp_path / "results"
