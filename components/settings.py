@@ -1,5 +1,6 @@
 """The one Settings class: read once from the environment, then passed on."""
 
+import json
 import os
 import sys
 from functools import cached_property
@@ -21,9 +22,30 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="ACTVERSE_", extra="ignore")
 
+    shape: Literal["embedded", "cluster"] = Field(
+        "embedded", description="embedded: one machine; cluster: no secret may be left empty"
+    )
     home: Path = Field(Path(".actverse"), description="database, logs, secrets, storage")
-    root: Path | None = Field(None, description="the storage's root; default: home/storage")
-    database_url: str = Field("", description="SQLAlchemy URL; default: SQLite in home")
+    root: str = Field(
+        "", description="the storage: a folder or s3://bucket/prefix; default: home/storage"
+    )
+    s3_endpoint: str = Field("", description="URL of an S3-compatible store; default: AWS's own")
+    s3_region: str = "us-east-1"
+    database_url: str = Field("", repr=False, description="SQLAlchemy URL; default: SQLite in home")
+    broker_url: str = Field(
+        "",
+        repr=False,
+        description="amqp:// or redis://; default: Celery's filesystem transport in home",
+    )
+    redis_url: str = Field(
+        "",
+        repr=False,
+        description="live state and rate limits across gateways; default: the database, memory",
+    )
+    events_url: str = Field(
+        "", repr=False, description="amqp:// of the RabbitMQ whose topic exchange takes the events"
+    )
+    events_exchange: str = "actverse.events"
 
     host: str = Field("127.0.0.1", description="the address that every server listens on")
     gateway_port: int = Field(0, ge=0, le=65535, description="0 takes a free port")
@@ -51,7 +73,14 @@ class Settings(BaseSettings):
 
     champion_alias: str = "champion"
     reconcile_seconds: float = Field(3.0, gt=0)
-    lease_seconds: float = Field(30.0, gt=0)
+    lease_seconds: float = Field(30.0, gt=0, description="a step's worker is given up after it")
+    requeue_seconds: float = Field(
+        30.0, gt=0, description="a step that nobody took is queued again after it"
+    )
+    step_timeout: float = Field(
+        6 * 3600.0, gt=0, description="seconds that one attempt of a step may take"
+    )
+    worker_slots: int = Field(2, ge=1, description="steps that one worker runs side by side")
     promotion_timeout: float = Field(120.0, gt=0, description="seconds a deployment may take")
 
     max_video_bytes: int = Field(20 * 2**30, gt=0)
@@ -60,21 +89,36 @@ class Settings(BaseSettings):
         False, description="lets URLs that reach private addresses through the outbound guard"
     )
 
+    max_upload_bytes: int = Field(20 * 2**30, gt=0, description="the greatest file sent to us")
+    max_request_bytes: int = Field(2**20, gt=0, description="the greatest body that is no upload")
+    rate_limit: str = Field(
+        "100/second", description="requests of one API key, as in 100/second; empty: no limit"
+    )
+    cors_origins: tuple[str, ...] = Field(
+        (), description="origins whose pages may call the gateway; none by default"
+    )
+    log_format: Literal["json", "text"] = "json"
+    global_model: str = Field(
+        "", description="the served model that pre-annotates frames; none by default"
+    )
+
     pipeline_image: str = Field(
         "actverse/trainer:0.1.0", description="the image that the pipelines' components name"
     )
 
     def model_post_init(self, context: object) -> None:
         self.home = self.home.expanduser().absolute()
-        self.root = (self.root or self.home / "storage").expanduser().absolute()
+        if not self.root.startswith("s3://"):
+            folder = Path(self.root) if self.root else self.home / "storage"
+            self.root = str(folder.expanduser().absolute())
         self.triton_env = self.triton_env.expanduser().absolute()
         self.database_url = self.database_url or f"sqlite:///{self.home / 'actverse.db'}"
 
     @cached_property
     def layout(self) -> Layout:
-        """The folders below the storage's root."""
-        assert self.root is not None
-        return Layout(self.root)
+        """The local folders: the storage itself, or where an S3 storage's files are worked on."""
+        remote = self.root.startswith("s3://")
+        return Layout(self.home / "workspace" if remote else Path(self.root))
 
     def environment(self, *, secrets: bool) -> dict[str, str]:
         """This process's environment with these settings, for a child process.
@@ -83,12 +127,17 @@ class Settings(BaseSettings):
             secrets: hand the secrets on; a process that needs none is given none.
         """
         variables = dict(os.environ)
-        for name in type(self).model_fields:
+        for name, field in type(self).model_fields.items():
             value, variable = getattr(self, name), f"ACTVERSE_{name.upper()}"
-            if not isinstance(value, SecretStr):
-                variables[variable] = str(value)
-            elif secrets:
+            # A URL that may hold a password is as secret as one.
+            secret = isinstance(value, SecretStr) or not field.repr
+            if secret and not secrets:
+                variables.pop(variable, None)
+            elif isinstance(value, SecretStr):
                 variables[variable] = value.get_secret_value()
             else:
+                variables[variable] = json.dumps(value) if isinstance(value, tuple) else str(value)
+        if not secrets:
+            for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
                 variables.pop(variable, None)
         return variables
