@@ -1,5 +1,6 @@
 """The gateway on a database of its own, without any other server."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from components.settings import Settings
 from gateway.app import create_app
 from gateway.database import Sessions, open_database, upgrade_database
 from gateway.keys import create_key
+from tests.helpers.brokers import missing_rabbitmq, missing_redis, rabbitmq, redis_server
 
 
 @pytest.fixture
@@ -31,3 +33,21 @@ def api_key(settings: Settings, sessions: Sessions) -> str:
 @pytest.fixture
 def client(settings: Settings, sessions: Sessions, api_key: str) -> TestClient:
     return TestClient(create_app(settings), headers={"X-API-Key": api_key})
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real RabbitMQ for the whole session; tests keep apart by names of their own."""
+    if reason := missing_rabbitmq():
+        pytest.skip(reason)
+    with rabbitmq(tmp_path_factory.mktemp("rabbitmq")) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Redis for the whole session; tests keep apart by names of their own."""
+    if reason := missing_redis():
+        pytest.skip(reason)
+    with redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
