@@ -14,6 +14,11 @@ between check and use. Every hop of a redirect makes its connection there too. T
 verifies the host's name. Proxies of the environment are not used, since a proxy would
 resolve the name once more, elsewhere.
 
+An address ``s3://bucket/key`` is read from Amazon's public endpoint over https, like any
+stranger would read it. Our own credentials are never used for an address that a client
+gave: who may use them is decided for us, not for the client, who could otherwise have us
+read any bucket that we can read (a confused deputy).
+
 A body may also never end: bytes are counted as they come, and all reading, of headers,
 handshake and body, works against one deadline.
 
@@ -21,11 +26,13 @@ Out of scope: what a public server does with the fact that we called it; a publi
 that a router of our own network leads inside; the time that the system's resolver takes.
 """
 
+import re
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import httpcore
 import httpx
@@ -44,6 +51,9 @@ _MAX_REDIRECTS = 5
 _CONNECT_SECONDS = 10.0
 _SILENCE_SECONDS = 30.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_S3 = "s3.amazonaws.com"
+_S3_SIGN_IN = "a presigned https URL, since our own credentials are not used for it"
+_S3_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ def open_url(
     """GET a URL that a client gave.
 
     Args:
-        url: http or https.
+        url: http, https, or s3://bucket/key of an object that anybody may read.
         max_bytes: the greatest body.
         timeout: seconds for everything: connections, redirects and body.
         allow_private: connect to any address and port; for networks without secrets.
@@ -106,7 +116,9 @@ def open_url(
         allowed=(lambda address: True) if allow_private else allowed,
     )
     allowed_ports = None if allow_private else frozenset(ports)
-    target = _checked(url, allowed_ports)
+    public_url = _s3_as_https(url)
+    sign_in = "a URL that needs no sign-in" if public_url == url else _S3_SIGN_IN
+    target = _checked(public_url, allowed_ports)
     shown = _shown(target)
     try:
         with httpcore.ConnectionPool(
@@ -122,7 +134,7 @@ def open_url(
                     if response.status in _REDIRECTS and "location" in headers:
                         target = _checked(_joined(target, headers["location"]), allowed_ports)
                         continue
-                    _check_status(response.status, shown)
+                    _check_status(response.status, shown, sign_in)
                     length = _announced(headers, max_bytes, shown)
                     chunks = _counted(response.iter_stream(), max_bytes, shown)
                     yield UrlStream(shown, headers, length, chunks)
@@ -146,7 +158,9 @@ def _checked(url: str, ports: frozenset[int] | None) -> httpx.URL:
     except (httpx.InvalidURL, UnicodeError) as error:
         raise BadInput("The address is not a URL: give one like https://host/file.") from error
     if parsed.scheme not in ("http", "https"):
-        raise Refused(f"Addresses of scheme {parsed.scheme!r} are not fetched: give http or https.")
+        raise Refused(
+            f"Addresses of scheme {parsed.scheme!r} are not fetched: give http, https or s3."
+        )
     if not parsed.host:
         raise BadInput("The URL names no host: give one like https://host/file.")
     if parsed.userinfo:
@@ -163,6 +177,27 @@ def _checked(url: str, ports: frozenset[int] | None) -> httpx.URL:
             f"give a URL on one of {', '.join(map(str, sorted(ports)))}."
         )
     return parsed
+
+
+def _s3_as_https(url: str) -> str:
+    """Amazon's public address of an s3 URL; any other URL as it is.
+
+    A bucket whose name holds no dot is a host of its own, which works for every region
+    without a redirect; the endpoint's certificate does not cover names with dots.
+    """
+    scheme, separator, rest = url.partition("://")
+    if scheme.lower() != "s3" or not separator:
+        return url
+    bucket, _, key = rest.partition("/")
+    try:
+        # A key is any text and means itself: a ? in it is no query, and a % no escape.
+        path = quote(key, safe="/")
+    except UnicodeError:
+        path = ""
+    if not _S3_BUCKET.fullmatch(bucket) or not path or {".", ".."} & set(path.split("/")):
+        raise BadInput("The address is no S3 object's: give one like s3://bucket/path/film.mp4.")
+    place = f"{_S3}/{bucket}" if "." in bucket else f"{bucket}.{_S3}"
+    return f"https://{place}/{path}"
 
 
 def _get(pool: httpcore.ConnectionPool, url: httpx.URL) -> Any:
@@ -193,15 +228,14 @@ def _shown(url: httpx.URL) -> str:
     return str(url.copy_with(query=None, fragment=None, userinfo=b""))
 
 
-def _check_status(status: int, shown: str) -> None:
+def _check_status(status: int, shown: str, sign_in: str) -> None:
     if 200 <= status < 300:
         return
     if status in (404, 410):
         raise NotFound(f"{shown} is not there (status {status}): check the address.")
     if status in (401, 403, 407):
         raise Refused(
-            f"The server does not hand out {shown} (status {status}): "
-            "give a URL that needs no sign-in."
+            f"The server does not hand out {shown} to everybody (status {status}): give {sign_in}."
         )
     if status >= 500 or status in (408, 425, 429):
         raise Unavailable(f"{shown} is not to be had now (status {status}): try again later.")

@@ -28,7 +28,7 @@ def fetch_video(
     copy elsewhere. Whether a caller may name a local path is the caller's to decide.
 
     Args:
-        source: a local path, or an http or https URL.
+        source: a local path, or an http, https or s3 URL.
         folder: where it is to lie.
         max_bytes: the greatest size.
         timeout: seconds that a download may take.

@@ -2,13 +2,20 @@
 
 import ipaddress
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from components.errors import ActverseError, BadInput, NotFound, Refused, Unavailable
 from components.guarded_network import IpAddress, is_public
@@ -32,7 +39,9 @@ class Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serving(answer: Answer, host: str = "127.0.0.1", port: int = 0) -> Iterator[Server]:
+def serving(
+    answer: Answer, host: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+) -> Iterator[Server]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
@@ -41,6 +50,8 @@ def serving(answer: Answer, host: str = "127.0.0.1", port: int = 0) -> Iterator[
             pass
 
     with Server((host, port), Handler) as server:
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -73,6 +84,72 @@ def only_first_loopback(address: IpAddress) -> bool:
 def fetch(url: str, *, limit: int = 1000, timeout: float = 10, **options: object) -> bytes:
     with open_url(url, max_bytes=limit, timeout=timeout, **options) as stream:  # type: ignore[arg-type]
         return b"".join(stream.iter_bytes())
+
+
+class Amazon:
+    """What stands where the public S3 endpoint would be."""
+
+    address = "127.0.0.3"
+
+    def __init__(self) -> None:
+        self.looked_up: list[tuple[str, int]] = []
+        self.requests: list[tuple[str, dict[str, str]]] = []
+
+    def resolve(self, host: str, port: int) -> list[str]:
+        self.looked_up.append((host, port))
+        return [self.address]
+
+    def allowed(self, address: IpAddress) -> bool:
+        return str(address) == self.address
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        headers = {name.lower(): value for name, value in handler.headers.items()}
+        self.requests.append((handler.path, headers))
+        status = {"/private.mp4": 403, "/none.mp4": 404}.get(handler.path, 200)
+        body(b"film", status)(handler)
+
+
+@pytest.fixture
+def amazon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amazon]:
+    """An S3 endpoint on the port of https, with a certificate that is trusted here."""
+    certificate = self_signed(tmp_path, ["s3.amazonaws.com", "*.s3.amazonaws.com"])
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    endpoint = Amazon()
+    try:
+        with serving(endpoint.answer, endpoint.address, 443, context):
+            yield endpoint
+    except PermissionError:
+        pytest.skip("port 443 of the loopback is not for this user to listen on")
+
+
+def self_signed(folder: Path, names: list[str]) -> Path:
+    """A certificate and its key in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), False)
+        .sign(key, hashes.SHA256())
+    )
+    path = folder / "certificate.pem"
+    path.write_bytes(
+        certificate.public_bytes(serialization.Encoding.PEM)
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return path
 
 
 @pytest.mark.parametrize(
@@ -159,6 +236,50 @@ def test_redirect_to_a_private_address_is_refused_before_it_is_called(status: in
                 allowed=only_first_loopback,
             )
         assert (public.connections, private.connections) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "localhost",
+        "127.1",
+        "0x7f.1",
+        "0177.0.0.2",
+        "0.0.0.0",
+        "169.254.169.254",
+        "10.0.0.5",
+        "192.168.1.1",
+        "[::1]",
+        "[::ffff:127.0.0.2]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fd00:ec2::254]",
+    ],
+)
+def test_redirect_to_what_is_not_public_is_refused_however_it_is_written(host: str) -> None:
+    with (
+        serving(redirect(f"http://{host}/"), "127.0.0.4") as public,
+        pytest.raises((Refused, BadInput), match=r"not public|no URL"),
+    ):
+        fetch(
+            f"http://127.0.0.4:{public.server_port}/",
+            ports={public.server_port, 80},
+            allowed=lambda address: str(address) == "127.0.0.4" or is_public(address),
+        )
+    assert public.connections == 1
+
+
+def test_name_that_a_redirect_leads_to_is_looked_up_and_checked_again() -> None:
+    answers = iter([["127.0.0.1"], ["127.0.0.2"]])
+    with serving(body(b"secret"), "127.0.0.2") as private:
+        location = f"http://same.test:{private.server_port}/"
+        with serving(redirect(location)) as public, pytest.raises(Refused, match="not public"):
+            fetch(
+                f"http://same.test:{public.server_port}/",
+                ports={public.server_port, private.server_port},
+                resolve=lambda host, port: next(answers),
+                allowed=only_first_loopback,
+            )
+        assert private.connections == 0
 
 
 @pytest.mark.parametrize(
@@ -371,3 +492,74 @@ def test_later_address_is_tried_where_the_first_does_not_answer() -> None:
             resolve=lambda host, port: ["127.0.0.9", "127.0.0.1"],
         )
     assert got == b"film"
+
+
+@pytest.mark.parametrize(
+    ("url", "host", "path"),
+    [
+        ("s3://films/a/film.mp4", "films.s3.amazonaws.com", "/a/film.mp4"),
+        ("S3://films/film.mp4", "films.s3.amazonaws.com", "/film.mp4"),
+        ("s3://my.films/film.mp4", "s3.amazonaws.com", "/my.films/film.mp4"),
+        (
+            "s3://films/a b+c?d#e%20é.mp4",
+            "films.s3.amazonaws.com",
+            "/a%20b%2Bc%3Fd%23e%2520%C3%A9.mp4",
+        ),
+    ],
+)
+def test_s3_object_is_read_from_the_public_endpoint_as_a_stranger(
+    url: str, host: str, path: str, amazon: Amazon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "our-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "our-secret")
+    assert fetch(url, resolve=amazon.resolve, allowed=amazon.allowed) == b"film"
+    ((asked_host, asked_port),) = amazon.looked_up
+    assert (asked_host, asked_port) == (host, 443)
+    ((request_path, headers),) = amazon.requests
+    assert (request_path, headers["host"]) == (path, host)
+    assert "authorization" not in headers
+    assert "our-" not in str(headers)
+
+
+def test_s3_object_that_strangers_may_not_read_names_the_way_out(amazon: Amazon) -> None:
+    with pytest.raises(Refused, match=r"films\.s3\.amazonaws\.com.*presigned https URL"):
+        fetch("s3://films/private.mp4", resolve=amazon.resolve, allowed=amazon.allowed)
+    with pytest.raises(NotFound, match=r"none\.mp4 is not there"):
+        fetch("s3://films/none.mp4", resolve=amazon.resolve, allowed=amazon.allowed)
+
+
+def test_s3_endpoint_is_guarded_like_any_other() -> None:
+    with pytest.raises(Refused, match="not public"):
+        fetch("s3://films/film.mp4", resolve=lambda host, port: ["10.0.0.5"])
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://films",
+        "s3://films/",
+        "s3:///film.mp4",
+        "s3://key:hush@films/film.mp4",
+        "s3://films:22/film.mp4",
+        "s3://evil.test%2f/film.mp4",
+        "s3://films/../other/film.mp4",
+        "s3://Films/film.mp4",
+        "s3://films/\ud800.mp4",
+    ],
+)
+def test_s3_address_of_no_object_is_bad_input(url: str) -> None:
+    with pytest.raises(BadInput, match="no S3 object") as caught:
+        fetch(url, resolve=lambda host, port: ["10.0.0.5"])
+    assert "hush" not in str(caught.value)
+
+
+def test_redirect_to_s3_is_refused() -> None:
+    with (
+        serving(redirect("s3://films/film.mp4")) as server,
+        pytest.raises(Refused, match="scheme 's3'"),
+    ):
+        fetch(
+            f"http://127.0.0.1:{server.server_port}/",
+            ports={server.server_port},
+            allowed=only_first_loopback,
+        )
