@@ -6,6 +6,7 @@ from fastapi_offline import FastAPIOffline
 from components.settings import Settings
 from gateway import problems
 from gateway.api import health, tasks, webhooks
+from gateway.callers import Callers
 from gateway.database import open_database
 
 
@@ -20,6 +21,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.sessions = open_database(settings.database_url)
+    app.state.callers = Callers(settings, app.state.sessions)
     problems.install(app)
     app.include_router(tasks.router)
     app.include_router(webhooks.router)

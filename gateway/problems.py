@@ -34,6 +34,10 @@ class Unauthorized(ActverseError):
     """The caller did not prove who they are."""
 
 
+class Forbidden(ActverseError):
+    """The caller is known, and may not do this."""
+
+
 def problem(status: int, kind: str, detail: str) -> JSONResponse:
     """A problem document; ``kind`` ends its ``type``, ``urn:actverse:problem:<kind>``."""
     content = {
@@ -64,6 +68,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(Unauthorized)
     async def _unauthorized(request: Request, error: Unauthorized) -> JSONResponse:
         return problem(HTTPStatus.UNAUTHORIZED, "Unauthorized", str(error))
+
+    @app.exception_handler(Forbidden)
+    async def _forbidden(request: Request, error: Forbidden) -> JSONResponse:
+        return problem(HTTPStatus.FORBIDDEN, "Forbidden", str(error))
 
     @app.exception_handler(ActverseError)
     async def _ours(request: Request, error: ActverseError) -> JSONResponse:
