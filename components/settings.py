@@ -5,25 +5,48 @@ import os
 import sys
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SecretsSettingsSource,
+    SettingsConfigDict,
+)
 
+from components.errors import BadInput
 from components.layout import Layout
+from components.secret_rules import SHORTEST, weak_password, weak_secret
 
 
 class Settings(BaseSettings):
     """Everything that differs between two installations.
 
-    Each field is read from ``ACTVERSE_<NAME>``. Paths are made absolute, so a child
-    process in another folder reads the same.
+    Each field is read from ``ACTVERSE_<NAME>``, or else from a file of that name in the
+    folder ``ACTVERSE_SECRETS_DIR``, as Docker and Kubernetes mount secrets. Paths are made
+    absolute, so a child process in another folder reads the same.
+
+    Raises:
+        BadInput: in the shape ``cluster``, if a secret keeps nobody out; if the folder of
+            secrets is not there.
     """
 
-    model_config = SettingsConfigDict(env_prefix="ACTVERSE_", extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="ACTVERSE_",
+        extra="ignore",
+        # An error shows which field is wrong, never what it holds.
+        hide_input_in_errors=True,
+    )
 
     shape: Literal["embedded", "cluster"] = Field(
-        "embedded", description="embedded: one machine; cluster: no secret may be left empty"
+        "embedded", description="embedded: one machine; cluster: no secret may be weak"
+    )
+    secrets_dir: Path | None = Field(
+        None, description="a folder with a file for each variable that is not in the environment"
+    )
+    without_secrets: bool = Field(
+        False, description="this process needs no secret, and is given none: a pipeline's step"
     )
     home: Path = Field(Path(".actverse"), description="database, logs, secrets, storage")
     root: str = Field(
@@ -80,6 +103,7 @@ class Settings(BaseSettings):
     step_timeout: float = Field(
         6 * 3600.0, gt=0, description="seconds that one attempt of a step may take"
     )
+    training_slots: int = Field(1, ge=1, description="trainings watched side by side")
     worker_slots: int = Field(2, ge=1, description="steps that one worker runs side by side")
     promotion_timeout: float = Field(120.0, gt=0, description="seconds a deployment may take")
 
@@ -98,6 +122,9 @@ class Settings(BaseSettings):
         (), description="origins whose pages may call the gateway; none by default"
     )
     log_format: Literal["json", "text"] = "json"
+    labeling_poll_seconds: float = Field(
+        5.0, gt=0, description="between two looks at whether the labels are complete"
+    )
     global_model: str = Field(
         "", description="the served model that pre-annotates frames; none by default"
     )
@@ -106,12 +133,60 @@ class Settings(BaseSettings):
         "actverse/trainer:0.1.0", description="the image that the pipelines' components name"
     )
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given comes first, then the environment, then the files."""
+        given = {**env_settings(), **init_settings()}
+        folder = given.get("secrets_dir")
+        if not folder:
+            return init_settings, env_settings
+        if not Path(folder).expanduser().is_dir():
+            raise BadInput(f"There is no folder of secrets {folder}: mend ACTVERSE_SECRETS_DIR.")
+        return init_settings, env_settings, SecretsSettingsSource(settings_cls, folder)
+
+    @model_validator(mode="after")
+    def _no_weak_secrets(self) -> Self:
+        if self.shape == "embedded" or self.without_secrets:
+            return self
+        faults = []
+        for name in ("api_key_secret", "webhook_secret"):
+            if fault := weak_secret(getattr(self, name).get_secret_value()):
+                faults.append(
+                    f"ACTVERSE_{name.upper()} {fault}: set it to {SHORTEST} random characters "
+                    "or more."
+                )
+        if not faults and self.api_key_secret == self.webhook_secret:
+            faults.append(
+                "ACTVERSE_API_KEY_SECRET and ACTVERSE_WEBHOOK_SECRET are the same: make each its "
+                "own."
+            )
+        for name in ("database_url", "broker_url", "redis_url", "events_url"):
+            if fault := weak_password(getattr(self, name)):
+                faults.append(f"ACTVERSE_{name.upper()} {fault}: give the server another.")
+        if self.database_url.startswith("sqlite"):
+            faults.append(
+                "ACTVERSE_DATABASE_URL is SQLite, which one machine alone can use: give the "
+                "cluster's PostgreSQL."
+            )
+        if faults:
+            raise BadInput(" ".join(faults))
+        return self
+
     def model_post_init(self, context: object) -> None:
         self.home = self.home.expanduser().absolute()
         if not self.root.startswith("s3://"):
             folder = Path(self.root) if self.root else self.home / "storage"
             self.root = str(folder.expanduser().absolute())
         self.triton_env = self.triton_env.expanduser().absolute()
+        if self.secrets_dir is not None:
+            self.secrets_dir = self.secrets_dir.expanduser().absolute()
         self.database_url = self.database_url or f"sqlite:///{self.home / 'actverse.db'}"
 
     @cached_property
@@ -137,7 +212,10 @@ class Settings(BaseSettings):
                 variables[variable] = value.get_secret_value()
             else:
                 variables[variable] = json.dumps(value) if isinstance(value, tuple) else str(value)
+        if self.secrets_dir is None or not secrets:
+            variables.pop("ACTVERSE_SECRETS_DIR", None)
         if not secrets:
+            variables["ACTVERSE_WITHOUT_SECRETS"] = "true"
             for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
                 variables.pop(variable, None)
         return variables
