@@ -160,7 +160,7 @@ def _install() -> None:
         if not _installed:
             sys.addaudithook(_hook)
             socket.getaddrinfo = _getaddrinfo
-            threading.Thread.start = _start_thread  # type: ignore[method-assign]
+            threading.Thread.start = _start_thread  # type: ignore[method-assign, assignment]
             _installed = True
 
 
