@@ -4,10 +4,11 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from components.settings import Settings
-from gateway import problems
-from gateway.api import health, tasks, webhooks
+from gateway import browsers, limits, problems, request_log
+from gateway.api import health, metrics, tasks, webhooks
 from gateway.callers import Callers
 from gateway.database import open_database
+from gateway.metrics import GatewayMetrics
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -22,8 +23,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings = settings
     app.state.sessions = open_database(settings.database_url)
     app.state.callers = Callers(settings, app.state.sessions)
+    app.state.metrics = GatewayMetrics(app.state.sessions)
     problems.install(app)
+    limits.install(app, settings)
+    browsers.install(app, settings)
+    request_log.install(app, app.state.metrics.observe)
     app.include_router(tasks.router)
     app.include_router(webhooks.router)
     app.include_router(health.router)
+    app.include_router(metrics.router)
     return app

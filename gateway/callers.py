@@ -23,18 +23,21 @@ class Callers:
         self._settings, self._sessions = settings, sessions
         self._known: dict[str, tuple[Caller, float]] = {}
 
-    def remembered(self, key: str) -> Caller | None:
-        """The caller, if their key was looked up a moment ago."""
-        caller, until = self._known.get(key_digest(self._settings, key), (None, 0.0))
-        return caller if time.monotonic() < until else None
+    def knows(self, key: str) -> bool:
+        """Whether the key was valid when it was last seen here."""
+        return key_digest(self._settings, key) in self._known
 
     async def find(self, key: str) -> Caller | None:
         """The caller that a key belongs to, or None if it is unknown or revoked."""
-        caller = self.remembered(key)
-        if caller is None:
-            caller = await run_in_threadpool(self._look_up, key)
-            if caller is not None:
-                self._remember(key_digest(self._settings, key), caller)
+        digest = key_digest(self._settings, key)
+        caller, until = self._known.get(digest, (None, 0.0))
+        if time.monotonic() < until:
+            return caller
+        caller = await run_in_threadpool(self._look_up, key)
+        if caller is not None:
+            self._remember(digest, caller)
+        else:
+            self._known.pop(digest, None)
         return caller
 
     def _look_up(self, key: str) -> Caller | None:

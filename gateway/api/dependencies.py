@@ -7,13 +7,23 @@ from fastapi import Depends, Request, Security
 from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.orm import Session
 from starlette.datastructures import State
+from starlette.requests import HTTPConnection
 
 from components.settings import Settings
 from gateway.callers import Callers
 from gateway.keys import Caller
+from gateway.limits import RateLimits, client_address
 from gateway.problems import Forbidden, Unauthorized
 
-__all__ = ["AdminCaller", "Caller", "CurrentCaller", "SessionDep", "SettingsDep", "authenticate"]
+__all__ = [
+    "AdminCaller",
+    "Caller",
+    "CurrentCaller",
+    "SessionDep",
+    "SettingsDep",
+    "admit",
+    "authenticate",
+]
 
 _api_key = APIKeyHeader(name="X-API-Key", auto_error=False)
 _bearer = HTTPBearer(auto_error=False)
@@ -36,8 +46,6 @@ SessionDep = Annotated[Session, Depends(_session, scope="function")]
 async def authenticate(app_state: State, key: str) -> Caller | None:
     """Whose key it is, or None if it is unknown or revoked.
 
-    For whoever has no ``Request`` to depend on, a WebSocket for example.
-
     Args:
         app_state: ``request.app.state`` or ``websocket.app.state``.
     """
@@ -45,18 +53,38 @@ async def authenticate(app_state: State, key: str) -> Caller | None:
     return await callers.find(key)
 
 
+async def admit(connection: HTTPConnection, key: str | None) -> Caller:
+    """Let a request, or a WebSocket, with a key in; it counts among those of the key.
+
+    Raises:
+        Unauthorized: if the key is missing, unknown or revoked.
+        TooManyRequests: if the key has spent its requests, or too many wrong keys came from
+            this address.
+    """
+    state, address = connection.app.state, client_address(connection.scope)
+    callers: Callers = state.callers
+    limits: RateLimits = state.limits
+    # Somebody else's guesses from behind the same proxy lock no valid key out.
+    if key and not callers.knows(key):
+        await limits.check_address(address)
+    caller = await callers.find(key) if key else None
+    if caller is None:
+        if key:
+            await limits.wrong_key(address)
+        raise Unauthorized(
+            "The API key is missing or unknown: send it as X-API-Key, or as a bearer token."
+        )
+    connection.state.caller = caller
+    await limits.spend(caller)
+    return caller
+
+
 async def _caller(
     request: Request,
     key: Annotated[str | None, Security(_api_key)],
     bearer: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    key = key or (bearer.credentials if bearer else None)
-    caller = await authenticate(request.app.state, key) if key else None
-    if caller is None:
-        raise Unauthorized(
-            "The API key is missing or unknown: send it as X-API-Key, or as a bearer token."
-        )
-    return caller
+    return await admit(request, key or (bearer.credentials if bearer else None))
 
 
 CurrentCaller = Annotated[Caller, Depends(_caller)]

@@ -1,0 +1,263 @@
+"""Limits on who asks how much: requests of a key, wrong keys of an address, bytes of a body.
+
+``install`` sets all of it up, and describes the answers 413 and 429 in the OpenAPI document;
+``gateway.api.dependencies.CurrentCaller`` spends a key's requests.
+"""
+
+import ipaddress
+import logging
+import math
+import time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from components.errors import ActverseError, BadInput
+from components.settings import Settings
+from gateway.keys import Caller
+from gateway.problems import problem
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.aio.strategies import RateLimiter
+
+logger = logging.getLogger("actverse.limits")
+
+_WRONG_KEYS = "30/minute"
+_REDIS_SECONDS, _REDIS_AWAY_SECONDS = 0.25, 5.0
+# What stands around a file in a multipart body.
+_MULTIPART_BYTES = 64 * 1024
+
+
+class TooManyRequests(ActverseError):
+    """The caller has to wait.
+
+    Attributes:
+        policy: which limit it is, as in ``"key";q=100;w=1``.
+        wait: whole seconds until the next request is taken.
+    """
+
+    def __init__(self, message: str, policy: str, wait: int) -> None:
+        super().__init__(message)
+        self.policy, self.wait = policy, wait
+
+
+class TooLarge(HTTPException):
+    """The body is larger than the endpoint takes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"The request's body is larger than the {most} bytes allowed: send a smaller one.",
+        )
+
+
+class RateLimits:
+    """Counts what each key and address spends, in memory or, where one is set, in Redis.
+
+    With Redis the limits are those of all gateways together. While it is away each counts
+    for itself: limits are a courtesy among users, not worth refusing everybody for.
+
+    Raises:
+        BadInput: if ``rate_limit`` is none.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        from limits import parse
+        from limits.aio.storage import MemoryStorage
+        from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+        self._per_key = _parsed(settings.rate_limit) if settings.rate_limit else None
+        self._wrong_keys = parse(_WRONG_KEYS)
+        self._memory = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._redis: RateLimiter | None = None
+        self._redis_errors: tuple[type[Exception], ...] = ()
+        self._redis_away_until = 0.0
+        if settings.redis_url and self._per_key:
+            from limits.aio.storage import RedisStorage
+            from redis import RedisError
+
+            storage = RedisStorage(
+                f"async+{settings.redis_url}",
+                implementation="redispy",
+                key_prefix="actverse.limits",
+                socket_timeout=_REDIS_SECONDS,
+                socket_connect_timeout=_REDIS_SECONDS,
+            )
+            self._redis = SlidingWindowCounterRateLimiter(storage)
+            self._redis_errors = (RedisError, OSError)
+
+    async def spend(self, caller: Caller) -> None:
+        """Count a request of a key.
+
+        Raises:
+            TooManyRequests: if the key has none left.
+        """
+        if self._per_key is None:
+            return
+        item, name = self._per_key, str(caller.key_id)
+        if self._redis is not None and time.monotonic() >= self._redis_away_until:
+            try:
+                await _spend(self._redis, item, "key", name)
+                return
+            except self._redis_errors as error:
+                self._redis_away_until = time.monotonic() + _REDIS_AWAY_SECONDS
+                logger.warning(
+                    "Redis does not count requests (%s): each gateway does for itself for %g s",
+                    type(error).__name__,
+                    _REDIS_AWAY_SECONDS,
+                )
+        await _spend(self._memory, item, "key", name)
+
+    async def check_address(self, address: str) -> None:
+        """See whether keys from an address are looked at.
+
+        Raises:
+            TooManyRequests: if too many of them were wrong.
+        """
+        name = _network(address)
+        if not await self._memory.test(self._wrong_keys, "address", name):
+            raise await _spent(self._memory, self._wrong_keys, "address", name)
+
+    async def wrong_key(self, address: str) -> None:
+        """Count a key that nobody has."""
+        await self._memory.hit(self._wrong_keys, "address", _network(address))
+
+
+class BodyLimit:
+    """Middleware: ends requests whose bodies are larger than their endpoints take.
+
+    FastAPI's own ``max_body_size`` answers with plain text, and cannot tell an upload to
+    ``POST /tasks/`` from a JSON body to the same endpoint.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self.app, self.settings = app, settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        most, count = self._most(scope), 0
+        announced = Headers(scope=scope).get("content-length", "")
+        if announced.isdecimal() and int(announced) > most:
+            answer = _too_large(TooLarge(most))
+            await answer(scope, receive, send)
+            return
+
+        async def counted() -> Message:
+            nonlocal count
+            message = await receive()
+            if message["type"] == "http.request":
+                count += len(message.get("body", b""))
+                if count > most:
+                    raise TooLarge(most)
+            return message
+
+        await self.app(scope, counted, send)
+
+    def _most(self, scope: Scope) -> int:
+        """Only the endpoints that stream a body to the storage take a large one."""
+        method, path = scope["method"], scope["path"]
+        if method == "PUT" and path.startswith("/files/"):
+            return self.settings.max_upload_bytes
+        kind = Headers(scope=scope).get("content-type", "")
+        if (method, path) == ("POST", "/tasks/") and kind.startswith("multipart/form-data"):
+            return self.settings.max_upload_bytes + _MULTIPART_BYTES
+        return self.settings.max_request_bytes
+
+
+def install(app: FastAPI, settings: Settings) -> None:
+    """Limit what ``app`` takes; its problem documents must be installed already."""
+    app.state.limits = RateLimits(settings)
+    app.add_middleware(BodyLimit, settings=settings)
+
+    @app.exception_handler(TooManyRequests)
+    async def _wait(request: Request, error: TooManyRequests) -> JSONResponse:
+        answer = problem(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", str(error))
+        # draft-ietf-httpapi-ratelimit-headers
+        answer.headers["RateLimit-Policy"] = error.policy
+        answer.headers["RateLimit"] = f"{error.policy.partition(';')[0]};r=0;t={error.wait}"
+        answer.headers["Retry-After"] = str(error.wait)
+        return answer
+
+    @app.exception_handler(TooLarge)
+    async def _large(request: Request, error: TooLarge) -> JSONResponse:
+        return _too_large(error)
+
+    describe = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        description = describe()
+        for operations in description["paths"].values():
+            for operation in operations.values():
+                if "security" in operation:
+                    operation["responses"].setdefault("429", _described("Too many requests"))
+                if "requestBody" in operation:
+                    operation["responses"].setdefault("413", _described("Too large a body"))
+        return description
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def client_address(scope: Scope) -> str:
+    """Where a request came from; behind a proxy this is for the server to find out."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def _parsed(text: str) -> "RateLimitItem":
+    from limits import parse
+
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise BadInput(
+            f"ACTVERSE_RATE_LIMIT is {text!r}: give one like 100/second, or nothing."
+        ) from error
+
+
+async def _spend(limiter: "RateLimiter", item: "RateLimitItem", kind: str, name: str) -> None:
+    if not await limiter.hit(item, kind, name):
+        raise await _spent(limiter, item, kind, name)
+
+
+async def _spent(
+    limiter: "RateLimiter", item: "RateLimitItem", kind: str, name: str
+) -> TooManyRequests:
+    stats = await limiter.get_window_stats(item, kind, name)
+    wait = min(max(1, math.ceil(stats.reset_time - time.time())), item.get_expiry())
+    what = "API key's requests" if kind == "key" else "address's wrong API keys"
+    return TooManyRequests(
+        f"The {what} are limited to {item.amount} in {item.get_expiry()} s: wait for {wait} s.",
+        f'"{kind}";q={item.amount};w={item.get_expiry()}',
+        wait,
+    )
+
+
+def _network(address: str) -> str:
+    """An IPv6 host has a network of 2^64 addresses to come from."""
+    try:
+        found = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if found.version == 6 and not found.ipv4_mapped:
+        return str(ipaddress.ip_network((found, 64), strict=False))
+    return str(found)
+
+
+def _too_large(error: TooLarge) -> JSONResponse:
+    answer = problem(error.status_code, "TooLarge", str(error.detail))
+    # The rest of the body is not read.
+    answer.headers["Connection"] = "close"
+    return answer
+
+
+def _described(text: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}
