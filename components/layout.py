@@ -38,6 +38,10 @@ class Layout:
         """``frames/{task_id}/``: ``frame_000120.jpg`` is the 121st decoded frame."""
         return self.root / "frames" / checked_name(task_id, "task id")
 
+    def preannotations(self, task_id: str) -> Path:
+        """``preannotations/{task_id}/``: what the global model found, one text file a frame."""
+        return self.root / "preannotations" / checked_name(task_id, "task id")
+
     def labels(self, task_id: str) -> Path:
         """``labels/{task_id}/``: YOLO text, one file an image, and their images if given."""
         return self.root / "labels" / checked_name(task_id, "task id")

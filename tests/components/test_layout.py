@@ -11,7 +11,14 @@ from components.layout import Layout
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../a", "a\0", ".hidden", "a" * 129, "_a"])
 def test_names_that_are_no_single_folder_are_refused(tmp_path: Path, name: str):
     layout = Layout(tmp_path)
-    for folder in (layout.video, layout.frames, layout.labels, layout.train_log, layout.results):
+    for folder in (
+        layout.video,
+        layout.frames,
+        layout.preannotations,
+        layout.labels,
+        layout.train_log,
+        layout.results,
+    ):
         with pytest.raises(BadInput):
             folder(name)
     with pytest.raises(BadInput):

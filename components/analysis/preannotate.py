@@ -1,0 +1,108 @@
+"""Pre-annotation: what a served model finds in frames, as YOLO text to begin labelling from."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from components.analysis.stream import AnalysisModel, detections_of
+from components.detections import Detections
+from components.errors import BadInput
+from components.files import whole_folder
+from components.label_files import find_images
+from components.steps import Progress, no_progress
+from components.video.reader import Frame
+
+_BATCH_SIZE = 8
+
+
+def preannotate(
+    frames: Path,
+    target: Path,
+    model: AnalysisModel,
+    *,
+    confidence: float,
+    iou: float,
+    progress: Progress = no_progress,
+) -> dict[str, int]:
+    """Write ``NAME.txt`` for each image of ``frames``, and ``classes.txt``; all appears whole.
+
+    A line an object, as Ultralytics' ``save_txt`` with ``save_conf`` writes it: ``class cx cy
+    w h``, for pose ``x y score`` for each key point, and the confidence; lengths are relative
+    to the image. Where nothing was found the file is empty. Line i of ``classes.txt`` names
+    class i.
+
+    Args:
+        frames: the folder of images; best of one size, as a video's are.
+        target: the folder to make; an older one is replaced.
+        model: the served model, or any that infers like it.
+        confidence: findings below it are left out.
+        iou: of two findings of a class that overlap more, the better stays.
+        progress: told of frames.
+
+    Returns:
+        The numbers of ``images`` and of ``objects`` found in them.
+
+    Raises:
+        BadLabels: if the folder is missing, or two images share a name.
+        BadInput: if it holds no image, or one that cannot be read.
+        NotFound, Unavailable, StepFailed: as from the model.
+        StorageFull: when the disk is full.
+    """
+    paths = list(find_images(frames).values())
+    if not paths:
+        raise BadInput(f"The folder {frames} holds no image to pre-annotate: extract frames first.")
+    images = objects = 0
+    with whole_folder(target) as beside:
+        # A batch is of one size; the next group begins when the stream of the last has ended.
+        for source_wh, group in groupby(_read(paths), key=_wh):
+            stream = detections_of(
+                group,
+                model,
+                source_wh=source_wh,
+                confidence=confidence,
+                iou=iou,
+                batch_size=_BATCH_SIZE,
+            )
+            with stream as batches:
+                for batch in batches:
+                    for item in batch:
+                        text = _text(item.found, source_wh)
+                        label = beside / f"{paths[item.index].stem}.txt"
+                        label.write_text(text, encoding="utf-8")
+                        objects += len(item.found)
+                    images += len(batch)
+                    progress(images, len(paths))
+        names = "".join(f"{name}\n" for name in model.card.labels.names)
+        (beside / "classes.txt").write_text(names, encoding="utf-8")
+    return {"images": images, "objects": objects}
+
+
+def _read(paths: list[Path]) -> Iterator[Frame]:
+    """The images as frames, whose index is the place in ``paths``."""
+    for index, path in enumerate(paths):
+        bgr = cv2.imread(str(path))
+        if bgr is None:
+            raise BadInput(f"{path} is not an image that can be read: replace or remove it.")
+        yield Frame(index, 0.0, bgr)
+
+
+def _wh(frame: Frame) -> tuple[int, int]:
+    height, width = frame.bgr.shape[:2]
+    return width, height
+
+
+def _text(found: Detections, source_wh: tuple[int, int]) -> str:
+    size = np.asarray(source_wh, np.float32)
+    near, far = found.xyxy[:, :2] / size, found.xyxy[:, 2:] / size
+    boxes = np.hstack([(near + far) / 2, far - near])
+    points = found.keypoints.copy()
+    points[..., :2] /= size
+    n, count, _ = points.shape
+    rows = np.hstack([boxes, points.reshape(n, 3 * count), found.scores[:, None]])
+    return "".join(
+        f"{class_id} {' '.join(f'{value:.6f}' for value in row)}\n"
+        for class_id, row in zip(found.class_ids.tolist(), rows, strict=True)
+    )
