@@ -25,7 +25,7 @@ class Exchange:
             timeout: seconds that the broker may take for each answer.
         """
         self._url = url
-        self._name = exchange_name
+        self.name = exchange_name
         self._timeout = timeout
         self._lock = threading.Lock()
         self._connection: Connection | None = None
@@ -78,13 +78,13 @@ class Exchange:
             )
         except MessageNacked as error:
             raise Unavailable(
-                f"The broker does not take messages for the exchange {self._name} now: "
+                f"The broker does not take messages for the exchange {self.name} now: "
                 "look at its log."
             ) from error
         except (OSError, AMQPError, KombuError) as error:
             self._drop()
             raise Unavailable(
-                f"The exchange {self._name} cannot be reached ({_reason(error)}): "
+                f"The exchange {self.name} cannot be reached ({_reason(error)}): "
                 "check the broker and ACTVERSE_EVENTS_URL."
             ) from error
 
@@ -105,7 +105,7 @@ class Exchange:
             self._connection.ensure_connection(
                 max_retries=self._url.count(";"), interval_start=0, interval_step=0
             )
-            exchange = kombu.Exchange(self._name, type="topic", durable=True)
+            exchange = kombu.Exchange(self.name, type="topic", durable=True)
             self._producer = kombu.Producer(self._connection.channel(), exchange=exchange)
         return self._producer
 

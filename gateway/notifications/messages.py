@@ -113,7 +113,7 @@ _WORDS: dict[str, _Words] = {
     EventName.RESULTS_UPLOADED: (
         "The results are ready",
         _results,
-        "What to do: fetch them with `actverse results {task_id}`, or GET /tasks/{task_id}/results.",
+        "What to do: fetch them, with `actverse results {task_id}` for example.",
     ),
     EventName.STEP_FAILED: (
         "A step has failed",

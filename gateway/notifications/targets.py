@@ -33,7 +33,10 @@ _MAX_LENGTH = 4096
 
 
 def check_target(url: str, allow_private: bool) -> str:
-    """An address as it is to be kept, with everything that sending needs, secrets too.
+    """An address as it is to be kept; it holds secrets.
+
+    It stays as it was given but for spaces around it: Apprise's own way of writing it
+    loses some, the user of a Gmail address for one.
 
     Args:
         url: an Apprise URL, or a service's own (https://hooks.slack.com/services/...).
@@ -43,11 +46,11 @@ def check_target(url: str, allow_private: bool) -> str:
         BadInput: if it is none, or not complete.
         Refused: if notifications do not go to its kind of service, or to its host.
     """
+    url = url.strip()
     plugin = parse_target(url)
     if not allow_private and "host" in type(plugin).template_tokens:
-        _check_literal(str(getattr(plugin, "host", "") or ""))
-    kept = str(plugin.url())
-    return kept if _url_of(kept) == kept else url.strip()
+        _check_literal(str(getattr(plugin, "host", "") or "").strip("[]"))
+    return url
 
 
 def hidden(url: str) -> str:
@@ -100,12 +103,12 @@ def parse_target(url: str) -> "NotifyBase":
                     f"Notifications are not sent to {parts.get('schema')}:// addresses: "
                     "give a chat's, a mail's or a web hook's."
                 )
-            plugin = Apprise.instantiate(parts, asset=_asset()) if parts else None
+            plugin = Apprise.instantiate(url, asset=_asset()) if parts else None
         except ActverseError:
             raise
         except Exception:  # noqa: BLE001 (a service's parser may stumble over anything)
             plugin = None
-    if plugin is None:
+    if plugin is None or not 0 < (plugin.port or 1) < 65536:
         raise BadInput(
             f"The {scheme}:// address is not complete or not valid: "
             "compare it with its service's page at https://appriseit.com/services/."
@@ -175,13 +178,6 @@ def _check_literal(host: str) -> None:
             socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
         except (OSError, UnicodeError):
             return
-
-
-def _url_of(url: str) -> str:
-    try:
-        return str(parse_target(url).url())
-    except ActverseError:
-        return ""
 
 
 def _scheme(url: str) -> str:

@@ -19,7 +19,7 @@ import requests
 
 from components.errors import Refused
 from components.guarded_sockets import guarded_sockets
-from tests.components.test_outbound import Server, body, only_first_loopback, redirect, serving
+from tests.helpers.web import Server, body, only_first_loopback, redirect, serving
 
 Call = Callable[[str, int], object]
 

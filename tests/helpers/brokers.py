@@ -55,6 +55,10 @@ class _Broker:
         """End it as a power cut would."""
         self._end(signal.SIGKILL)
 
+    def send(self, number: signal.Signals) -> None:
+        """Send the server a signal, SIGSTOP for example."""
+        os.killpg(self._processes[-1].pid, number)
+
     def _run(self, argv: list[str], **env: str) -> None:
         """Start a process in a session of its own: its children end with it."""
         with self.log.open("ab") as log:
