@@ -4,11 +4,29 @@ from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
 from components.settings import Settings
-from gateway import browsers, limits, problems, request_log
-from gateway.api import health, metrics, tasks, webhooks
+from components.storage import open_storage
+from gateway import browsers, limits, openapi, problems, request_log
+from gateway.api import (
+    files,
+    health,
+    keys,
+    labeling,
+    metrics,
+    models,
+    notifications,
+    status,
+    tasks,
+    training,
+    video,
+    webhooks,
+)
 from gateway.callers import Callers
+from gateway.celery_app import create_celery
 from gateway.database import open_database
+from gateway.dispatch import Dispatcher
+from gateway.live import Live
 from gateway.metrics import GatewayMetrics
+from gateway.readiness import Readiness
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -22,14 +40,31 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.sessions = open_database(settings.database_url)
+    app.state.storage = open_storage(settings)
+    app.state.dispatcher = Dispatcher(settings, app.state.sessions, create_celery(settings))
+    app.state.live = Live(settings, app.state.sessions)
     app.state.callers = Callers(settings, app.state.sessions)
     app.state.metrics = GatewayMetrics(app.state.sessions)
+    app.state.readiness = Readiness(settings, app.state.sessions, app.state.storage)
     problems.install(app)
     limits.install(app, settings)
     browsers.install(app, settings)
     request_log.install(app, app.state.metrics.observe)
-    app.include_router(tasks.router)
-    app.include_router(webhooks.router)
-    app.include_router(health.router)
-    app.include_router(metrics.router)
+    subjects = (
+        tasks,
+        status,
+        video,
+        labeling,
+        training,
+        models,
+        files,
+        keys,
+        notifications,
+        webhooks,
+        health,
+        metrics,
+    )
+    for subject in subjects:
+        app.include_router(subject.router)
+    openapi.describe(app)
     return app

@@ -51,3 +51,19 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip(reason)
     with redis_server(tmp_path_factory.mktemp("redis")) as url:
         yield url
+
+
+@pytest.fixture
+def admin(settings: Settings, sessions: Sessions) -> TestClient:
+    """A client with an admin's key."""
+    with sessions.begin() as session:
+        key = create_key(session, settings, "grace", "admin")
+    return TestClient(create_app(settings), headers={"X-API-Key": key})
+
+
+@pytest.fixture
+def bob(client: TestClient, settings: Settings, sessions: Sessions) -> TestClient:
+    """Another user of the same gateway."""
+    with sessions.begin() as session:
+        key = create_key(session, settings, "bob")
+    return TestClient(client.app, headers={"X-API-Key": key})
