@@ -1,11 +1,11 @@
-"""The embedded stack: MLflow, Triton, the gateway and a worker on one machine."""
+"""The embedded stack: MLflow, Triton, the gateway, its worker and watcher on one machine."""
 
 import fcntl
 import json
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -49,7 +49,7 @@ class Addresses:
 
 
 class Stack:
-    """The four servers of one home folder; ``start`` and ``stop`` them, or use ``running``."""
+    """The servers of one home folder; ``start`` and ``stop`` them, or use ``running``."""
 
     def __init__(self, settings: Settings) -> None:
         self.home = settings.home
@@ -99,6 +99,7 @@ class Stack:
     def _start(self, told: Callable[[str], None]) -> Addresses:
         from components.serving.server import triton_launch, triton_ready
         from gateway.database import upgrade_database
+        from gateway.flows import Queue
 
         settings = self.settings = embedded_settings(self.settings)
         settings.layout.models().mkdir(parents=True, exist_ok=True)
@@ -112,6 +113,8 @@ class Stack:
             work=self.home / "triton",
         )
         self._shared_memory_prefix = launch.shared_memory_prefix
+        # Short errands have a worker of their own: no long step keeps them waiting.
+        step_queues = [queue for queue in Queue if queue is not Queue.NOTIFICATION]
         logs = self.home / "logs"
         environment = {
             **settings.environment(secrets=True),
@@ -143,9 +146,27 @@ class Stack:
                 ),
                 Service(
                     "worker",
-                    [sys.executable, "-m", "gateway.worker"],
+                    _worker_command("worker", step_queues, settings.worker_slots),
                     environment,
                     logs / "worker.log",
+                    lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                ),
+                Service(
+                    "notifier",
+                    [
+                        *_worker_command("notifier", [Queue.NOTIFICATION], 4),
+                        *("--pool", "threads", "--beat"),
+                        *("--schedule", str(self.home / "beat-schedule")),
+                    ],
+                    environment,
+                    logs / "notifier.log",
+                    lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                ),
+                Service(
+                    "watcher",
+                    [sys.executable, "-m", "gateway.watcher"],
+                    environment,
+                    logs / "watcher.log",
                     lambda: _answers(f"{settings.gateway_uri}/readyz"),
                 ),
             ],
@@ -248,17 +269,18 @@ def _free_ports(settings: Settings) -> dict[str, int]:
 
 
 def ensure_local_key(settings: Settings) -> str:
-    """The local user's API key; made, stored and written to its file if there is none yet."""
+    """The local user's API key, an admin's; made and written to its file if there is none yet."""
     from gateway.database import open_database
-    from gateway.keys import create_key, find_user
+    from gateway.keys import create_key, ensure_admin_key
 
     path = api_key_path(settings.home)
     with open_database(settings.database_url).begin() as session:
         if path.exists():
             key = path.read_text(encoding="ascii").strip()
-            if find_user(session, settings, key):
+            # Keys of older homes were a user's.
+            if ensure_admin_key(session, settings, USER, key):
                 return key
-        key = create_key(session, settings, USER)
+        key = create_key(session, settings, USER, "admin", "local")
         write_secret(path, key)
     return key
 
@@ -312,6 +334,15 @@ def _gateway_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "uvicorn", "--factory", "gateway.app:create_app"),
         *("--host", settings.host, "--port", str(settings.gateway_port), "--no-access-log"),
+    ]
+
+
+def _worker_command(name: str, queues: Sequence[str], slots: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "celery", "--app", "gateway.celery_app:app", "worker"),
+        *("--hostname", f"{name}@%h", "--queues", ",".join(queues), "--concurrency", str(slots)),
+        # They need not know of each other.
+        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
     ]
 
 

@@ -56,6 +56,19 @@ def whole_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(beside, ignore_errors=True)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what a killed process left beside the file or folder ``path``, or in the folder.
+
+    Only for who knows that nobody writes there now.
+    """
+    left = [*path.parent.glob(f".{path.stem}.*"), *path.glob(".*")]
+    for leftover in left:
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write ``text`` as UTF-8 so that ``path`` appears whole."""
     with whole_file(path) as beside:

@@ -28,15 +28,20 @@ class Base(DeclarativeBase):
 
 
 class Task(Base):
-    """One video on its way through the loop."""
+    """One piece of long work: a video's way through the loop, or a part of it.
+
+    ``revision`` grows with every change that a watcher is to see.
+    """
 
     __tablename__ = "tasks"
 
     id: Mapped[str] = mapped_column(String(64), primary_key=True)
     user_id: Mapped[str] = mapped_column(String(128), index=True)
+    kind: Mapped[str] = mapped_column(String(32), default="loop")
     request: Mapped[dict[str, Any]] = mapped_column(JSON)
     state: Mapped[str] = mapped_column(String(16), index=True, default="queued")
     error: Mapped[str] = mapped_column(Text, default="")
+    revision: Mapped[int] = mapped_column(default=1)
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=now, onupdate=now)
     steps: Mapped[list["Step"]] = relationship(
@@ -45,7 +50,12 @@ class Task(Base):
 
 
 class Step(Base):
-    """One step of a task; while it runs, its worker holds the lease and renews it."""
+    """One step of a task; while it runs, its worker holds the lease and renews it.
+
+    Steps of one position run side by side, once every step of a lower one has succeeded.
+    ``queued`` is when a message for it was last sent, ``done`` and ``total`` count in the
+    step's own unit.
+    """
 
     __tablename__ = "steps"
     __table_args__ = (UniqueConstraint("task_id", "name"),)
@@ -57,14 +67,101 @@ class Step(Base):
     state: Mapped[str] = mapped_column(String(16), default="pending", index=True)
     attempt: Mapped[int] = mapped_column(default=0)
     percent: Mapped[float] = mapped_column(default=0.0)
+    done: Mapped[float] = mapped_column(default=0.0)
+    total: Mapped[float] = mapped_column(default=0.0)
+    queued: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    sendings: Mapped[int] = mapped_column(default=0)
     started: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended: Mapped[datetime | None] = mapped_column(UtcDateTime)
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    lease_holder: Mapped[str] = mapped_column(String(64), default="")
+    lease_holder: Mapped[str] = mapped_column(String(128), default="")
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str] = mapped_column(Text, default="")
     facts: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     task: Mapped[Task] = relationship(back_populates="steps")
+
+
+class Attempt(Base):
+    """One attempt at a step, kept for the timeline and the metrics."""
+
+    __tablename__ = "attempts"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), index=True)
+    step: Mapped[str] = mapped_column(String(32))
+    attempt: Mapped[int]
+    holder: Mapped[str] = mapped_column(String(128))
+    started: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    ended: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    outcome: Mapped[str] = mapped_column(String(16), default="running", index=True)
+    error: Mapped[str] = mapped_column(Text, default="")
+
+
+class Event(Base):
+    """Something that happened to a task; written in the transaction that made it happen.
+
+    ``key`` tells apart events of one name that a task may have more than once.
+    ``published`` and ``noted`` say when the exchange took it and when the notifications
+    that it calls for were written down.
+    """
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("task_id", "name", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), index=True)
+    user_id: Mapped[str] = mapped_column(String(128), index=True)
+    name: Mapped[str] = mapped_column(String(48))
+    key: Mapped[str] = mapped_column(String(64), default="")
+    revision: Mapped[int]
+    time: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    data: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    published: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+    noted: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+
+
+class NotificationRule(Base):
+    """Which events a user wants to hear of, and where; the address is stored encrypted."""
+
+    __tablename__ = "notification_rules"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(128), index=True)
+    events: Mapped[list[str]] = mapped_column(JSON)
+    sealed_url: Mapped[str] = mapped_column(Text)
+    shown_url: Mapped[str] = mapped_column(Text)
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+
+
+class Notification(Base):
+    """One message that a rule asks for; sent, or tried again."""
+
+    __tablename__ = "notifications"
+    __table_args__ = (UniqueConstraint("event_id", "rule_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    event_id: Mapped[int] = mapped_column(ForeignKey("events.id", ondelete="CASCADE"))
+    rule_id: Mapped[int] = mapped_column(ForeignKey("notification_rules.id", ondelete="CASCADE"))
+    state: Mapped[str] = mapped_column(String(16), default="pending", index=True)
+    attempt: Mapped[int] = mapped_column(default=0)
+    not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    error: Mapped[str] = mapped_column(Text, default="")
+
+
+class IdempotencyKey(Base):
+    """A POST that was answered with a task; the same one again is answered with the same."""
+
+    __tablename__ = "idempotency_keys"
+    __table_args__ = (UniqueConstraint("user_id", "key"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(String(255))
+    digest: Mapped[str] = mapped_column(String(64))
+    task_id: Mapped[str] = mapped_column(String(64))
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
 class ApiKey(Base):
@@ -74,6 +171,8 @@ class ApiKey(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     user_id: Mapped[str] = mapped_column(String(128), index=True)
+    role: Mapped[str] = mapped_column(String(16), default="user")
+    label: Mapped[str] = mapped_column(String(128), default="")
     prefix: Mapped[str] = mapped_column(String(16))
     digest: Mapped[str] = mapped_column(String(64), unique=True)
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
@@ -97,11 +196,8 @@ class WebhookDelivery(Base):
     __table_args__ = (UniqueConstraint("source", "delivery_id"),)
 
 
-WORKER_HEARTBEAT = "worker"
-
-
 class Heartbeat(Base):
-    """When a background process was last seen alive."""
+    """When a background part (``queue:video``, ``beat``, ``watcher`` …) last showed itself."""
 
     __tablename__ = "heartbeats"
 

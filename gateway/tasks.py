@@ -1,34 +1,58 @@
-"""Tasks and their steps in the database: made, claimed, renewed, ended, read."""
+"""Tasks in the database: made, read, listed, cancelled."""
 
 import secrets
-from datetime import datetime, timedelta
-from typing import Any, cast
+from collections.abc import Iterable
 
-from sqlalchemy import CursorResult, or_, select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, selectinload
 
-from components.errors import NotFound
-from gateway.models import Step, Task, now
-from gateway.schemas import ProcessStatus, StepStatus, TaskRequest, TaskStatus
-from pipelines import TRAINING_STEPS
+from components.errors import BadInput, NotFound
+from gateway.events import touch
+from gateway.flows import FLOWS, STEPS, TRAINING
+from gateway.models import Attempt, Step, Task, now
+from gateway.work import Work
 
-OPEN = ("queued", "running")
-TRAINING = "training"
-MAX_ATTEMPTS = 5
+OPEN = ("queued", "running", "waiting")
 
 
-def create_task(
-    session: Session, user_id: str, request: TaskRequest, steps: tuple[str, ...]
-) -> Task:
-    """Store a task with all its steps pending."""
+def create_task(session: Session, user_id: str, kind: str, work: Work) -> Task:
+    """Store a task of a kind with all its steps pending."""
     task = Task(
-        id=f"t-{secrets.token_hex(6)}", user_id=user_id, request=request.model_dump(mode="json")
+        id=f"t-{secrets.token_hex(6)}",
+        user_id=user_id,
+        kind=kind,
+        request=work.model_dump(mode="json", exclude_defaults=True),
     )
-    task.steps = [
-        Step(name=name, position=position, facts={}) for position, name in enumerate(steps)
-    ]
+    task.steps = _steps(FLOWS[kind], first=0)
     session.add(task)
     return task
+
+
+def extend_task(session: Session, task: Task, kind: str, work: Work) -> None:
+    """Add the steps of another kind to a task that has succeeded, and open it again.
+
+    Raises:
+        BadInput: if it has not succeeded, or has such a step already.
+    """
+    names = {name for stage in FLOWS[kind] for name in stage}
+    if task.state != "succeeded" or names & {step.name for step in task.steps}:
+        raise BadInput(
+            f"The task {task.id} is {task.state} and has the steps "
+            f"{', '.join(step.name for step in task.steps)}: this can be added once, to a task "
+            "that has succeeded."
+        )
+    task.request = {**task.request, **work.model_dump(mode="json", exclude_defaults=True)}
+    task.steps += _steps(FLOWS[kind], first=1 + max(step.position for step in task.steps))
+    task.state = "queued"
+    touch(task)
+
+
+def _steps(stages: tuple[tuple[str, ...], ...], first: int) -> list[Step]:
+    return [
+        Step(name=name, position=position, state="pending", facts={})
+        for position, stage in enumerate(stages, start=first)
+        for name in stage
+    ]
 
 
 def read_task(session: Session, task_id: str, user_id: str | None = None) -> Task:
@@ -38,150 +62,97 @@ def read_task(session: Session, task_id: str, user_id: str | None = None) -> Tas
         NotFound: also for another user's task, so that nobody learns which ids exist.
     """
     query = select(Task).where(Task.id == task_id).options(selectinload(Task.steps))
-    task = session.scalars(query).one_or_none()
+    # PostgreSQL takes no null character, not even to look for one.
+    task = session.scalars(query).one_or_none() if task_id.isprintable() else None
     if task is None or (user_id is not None and task.user_id != user_id):
-        raise NotFound(f"There is no task {task_id!r} of yours: look at the id.")
+        raise no_such_task(task_id)
     return task
 
 
-def task_status(task: Task) -> TaskStatus:
-    """Where a task stands, as REST tells it."""
-    steps = [status for step in task.steps for status in _statuses(step)]
-    percent = sum(step.percent for step in steps) / max(len(steps), 1)
-    return TaskStatus(
-        task_id=task.id,
-        user_id=task.user_id,
-        process_status=ProcessStatus(
-            state=cast(Any, task.state),
-            percent=round(percent, 1),
-            error=task.error,
-            created=task.created,
-            updated=task.updated,
-            steps=steps,
-        ),
-    )
+def no_such_task(task_id: str) -> NotFound:
+    """The error of a task that is not there, and of one that is another user's."""
+    return NotFound(f"There is no task {task_id!r} of yours: look at the id.")
 
 
-def _statuses(step: Step) -> list[StepStatus]:
-    if step.name != TRAINING:
-        return [
-            StepStatus.model_validate(
-                {name: getattr(step, name) for name in StepStatus.model_fields}
-            )
-        ]
-    # The pipeline's steps are shown each, in its own row's place.
-    reports = step.facts.get("pipeline", {})
-    statuses = []
-    for name in TRAINING_STEPS:
-        report = {
-            "state": "pending",
-            "percent": 0.0,
-            "error": "",
-            "facts": {},
-            **reports.get(name, {}),
-        }
-        statuses.append(
-            StepStatus.model_validate(
-                {
-                    "name": name,
-                    "attempt": step.attempt,
-                    **{key: report[key] for key in ("state", "percent", "error", "facts")},
-                    **{key: report.get(key) or None for key in ("started", "ended")},
-                }
-            )
-        )
-    return statuses
+def list_tasks(
+    session: Session,
+    user_id: str | None,
+    *,
+    states: Iterable[str] = (),
+    after: str = "",
+    limit: int = 50,
+) -> list[Task]:
+    """Tasks, the newest first.
 
-
-def claim_step(session: Session, holder: str, lease: timedelta) -> Step | None:
-    """Take the next step that may run, with a lease on it; None if there is none.
-
-    The next step of a task is its first that has not succeeded. It may run when it is
-    pending and its time has come, or when the lease of whoever ran it has run out. After
-    ``MAX_ATTEMPTS`` the task fails instead.
+    Args:
+        user_id: whose; None for everybody's.
+        states: only those in one of these states; empty: all.
+        after: the id of the last task of the page before.
+        limit: at most so many.
     """
-    moment = now()
-    for task in session.scalars(
-        select(Task).where(Task.state.in_(OPEN)).options(selectinload(Task.steps))
-    ):
-        step = next((step for step in task.steps if step.state != "succeeded"), None)
-        if step is None or not _may_run(step, moment):
-            continue
-        if step.attempt >= MAX_ATTEMPTS:
-            # It has taken its worker with it each time, or was never let to end.
-            sentence = f"The step {step.name} was lost {step.attempt} times: read the worker's log."
-            fail_step(session, step.id, sentence, None)
-            continue
-        # Two workers may both have come this far: the database lets one of them through.
-        taken = session.execute(
-            update(Step)
-            .where(
-                Step.id == step.id,
-                Step.attempt == step.attempt,
-                or_(Step.state == "pending", Step.lease_until < moment),
-            )
-            .values(
-                state="running",
-                attempt=step.attempt + 1,
-                lease_holder=holder,
-                lease_until=moment + lease,
-                started=moment,
-                ended=None,
-                percent=0.0,
-                error="",
-                facts={},
-            )
+    query = select(Task).options(selectinload(Task.steps))
+    if user_id is not None:
+        query = query.where(Task.user_id == user_id)
+    if states := tuple(states):
+        query = query.where(Task.state.in_(states))
+    if after:
+        last = read_task(session, after, user_id)
+        query = query.where(
+            (Task.created < last.created) | ((Task.created == last.created) & (Task.id < last.id))
         )
-        if cast(CursorResult[Any], taken).rowcount == 1:
-            task.state = "running"
-            session.flush()
-            session.refresh(step)
-            return step
-    return None
+    return list(session.scalars(query.order_by(Task.created.desc(), Task.id.desc()).limit(limit)))
 
 
-def _may_run(step: Step, moment: datetime) -> bool:
-    if step.state == "pending":
-        return step.not_before is None or step.not_before <= moment
-    return step.state == "running" and (step.lease_until is None or step.lease_until < moment)
+def cancel_task(session: Session, task: Task) -> list[str]:
+    """End a task that is open; whoever runs a step of it notices by the lease that is gone.
 
-
-def renew_lease(session: Session, step_id: int, holder: str, lease: timedelta) -> bool:
-    """Extend a lease; False if somebody else holds the step by now."""
-    renewed = session.execute(
+    Returns:
+        The names of the steps that will not come to their end; empty if the task had ended.
+    """
+    if task.state not in OPEN:
+        return []
+    moment = now()
+    cancelled = session.scalars(
         update(Step)
-        .where(Step.id == step_id, Step.lease_holder == holder, Step.state == "running")
-        .values(lease_until=now() + lease)
+        .where(Step.task_id == task.id, Step.state.not_in(("succeeded", "failed")))
+        .values(state="cancelled", ended=moment, lease_holder="", lease_until=None)
+        .returning(Step.name)
+    ).all()
+    if not cancelled:
+        return []  # its last step has ended just now
+    session.execute(
+        update(Attempt)
+        .where(Attempt.task_id == task.id, Attempt.outcome == "running")
+        .values(outcome="cancelled", ended=moment)
     )
-    return cast(CursorResult[Any], renewed).rowcount == 1
+    task.state = "cancelled"
+    touch(task)
+    return [step.name for step in task.steps if step.name in cancelled]
 
 
-def note_progress(session: Session, step_id: int, percent: float, facts: dict[str, Any]) -> None:
-    """Record how far a running step is."""
-    step = session.get_one(Step, step_id)
-    step.percent = min(max(percent, 0.0), 100.0)
-    step.facts = {**step.facts, **facts}
-    step.task.updated = now()
+def work_of(task: Task) -> Work:
+    """What a task is to do."""
+    return Work.model_validate(task.request)
 
 
-def finish_step(session: Session, step_id: int, facts: dict[str, Any]) -> None:
-    """A step has succeeded; with the last one the task has too."""
-    step = session.get_one(Step, step_id)
-    step.state, step.percent, step.ended = "succeeded", 100.0, now()
-    step.facts = {**step.facts, **facts}
-    step.lease_holder, step.lease_until = "", None
-    if all(other.state == "succeeded" for other in step.task.steps):
-        step.task.state = "succeeded"
-    step.task.updated = now()
+def unfinished_stages(task: Task) -> list[list[Step]]:
+    """A task's steps that have not succeeded, by position."""
+    stages: dict[int, list[Step]] = {}
+    for step in task.steps:
+        if step.state != "succeeded":
+            stages.setdefault(step.position, []).append(step)
+    return [stages[position] for position in sorted(stages)]
 
 
-def fail_step(session: Session, step_id: int, error: str, retry_in: timedelta | None) -> None:
-    """A step has failed: it is tried again after ``retry_in``, or the task fails with it."""
-    step = session.get_one(Step, step_id)
-    step.error, step.ended = error, now()
-    step.lease_holder, step.lease_until = "", None
-    if retry_in is not None:
-        step.state, step.not_before = "pending", now() + retry_in
-        return
-    step.state = "failed"
-    step.task.state, step.task.error, step.task.updated = "failed", error, now()
+def queue_depths(session: Session) -> dict[str, int]:
+    """The number of steps that wait for a worker, by queue; the watcher's own is ``watcher``."""
+    query = (
+        select(Step.name, func.count())
+        .join(Task)
+        .where(Task.state.in_(OPEN), Step.state == "pending", Step.queued.is_not(None))
+        .group_by(Step.name)
+    )
+    depths = dict.fromkeys([*{plan.queue for plan in STEPS.values()}, "watcher"], 0)
+    for name, count in session.execute(query).tuples():
+        depths["watcher" if name == TRAINING else STEPS[name].queue] += count
+    return depths

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.errors import StepFailed
 from components.steps import StepReport, read_reports
-from gateway.flow import StepContext, in_users_words, own_file
+from gateway.steps.context import StepContext
 from pipelines import TRAINING_STEPS
 from pipelines.compile import compile_training
 from pipelines.local import start_local, stop_local
@@ -22,7 +22,11 @@ def run_training(context: StepContext) -> dict[str, Any]:
     """
     settings, task_id = context.settings, context.task_id
     arguments = _arguments(context)
-    reports = settings.layout.step_reports(task_id)
+    layout, storage = context.layout, context.storage
+    reports = layout.step_reports(task_id)
+    storage.bring(layout.labels(task_id))
+    if layout.labelled_images(task_id) == layout.frames(task_id):
+        storage.bring(layout.frames(task_id))
     # An earlier attempt's words must not be taken for this one's.
     shutil.rmtree(reports, ignore_errors=True)
     work = settings.home / "pipelines" / task_id
@@ -45,20 +49,21 @@ def run_training(context: StepContext) -> dict[str, Any]:
         raise StepFailed(
             f"The training pipeline broke before its end: read {log} and run the task again."
         )
+    storage.keep(layout.train_log(task_id))
     return {"pipeline": _facts(context, ended)}
 
 
 def _arguments(context: StepContext) -> dict[str, Any]:
-    training = context.request.training
+    training = context.work.training
     if training.weights.startswith("key:"):
-        path = own_file(context, training.weights.removeprefix("key:"))
+        path = context.bring_own(training.weights.removeprefix("key:"))
         training = training.model_copy(update={"weights": str(path)})
     return {
         "task_id": context.task_id,
-        "model_name": context.request.served_name(context.user_id),
+        "model_name": context.work.served_name(context.user_id),
         "labels": context.spec.model_dump_json(),
         "training": training.model_dump_json(),
-        "held_out": context.request.held_out,
+        "held_out": context.work.held_out,
     }
 
 
@@ -77,6 +82,6 @@ def _tell(context: StepContext, reports: list[StepReport]) -> None:
 
 def _facts(context: StepContext, reports: list[StepReport]) -> dict[str, Any]:
     return {
-        report.step: {**report.__dict__, "error": in_users_words(context, report.error)}
+        report.step: {**report.__dict__, "error": context.in_users_words(report.error)}
         for report in reports
     }

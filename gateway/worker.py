@@ -1,201 +1,167 @@
-"""The worker: takes steps from the database and runs them. ``python -m gateway.worker``
-
-A step that runs holds a lease; when its worker dies, the lease runs out and another
-attempt is made. So nothing is lost with a process.
-"""
+"""The Celery worker's side: what its tasks do. ``celery -A gateway.celery_app worker``"""
 
 import logging
 import os
-import signal
 import socket
 import threading
-import time
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from celery import Celery, Task, signals
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from sqlalchemy import select
 
-from components.errors import ActverseError, Unavailable
+from components.errors import StepFailed
 from components.settings import Settings
-from components.steps import Progress
+from components.storage import open_storage
+from gateway.celery_app import DELIVER, NOTIFY, RECOVER, STEP, create_celery
 from gateway.database import Sessions, open_database
-from gateway.flow import FUNCTIONS, StepContext, in_users_words
-from gateway.models import WORKER_HEARTBEAT, Heartbeat, Step, now
-from gateway.promotions import Promotions
-from gateway.schemas import TaskRequest
-from gateway.tasks import (
-    MAX_ATTEMPTS,
-    TRAINING,
-    claim_step,
-    fail_step,
-    finish_step,
-    note_progress,
-    renew_lease,
-)
-from gateway.training import run_training
+from gateway.dispatch import Dispatcher
+from gateway.flows import TRAINING
+from gateway.heartbeats import BEAT, Heart, beat_once, queue_heartbeat
+from gateway.leases import claim_step, recover
+from gateway.logs import set_up_logs
+from gateway.models import Step
+from gateway.runner import Outcome, StepRunner
+from gateway.steps import FUNCTIONS
+from gateway.steps.context import StepContext
 
 logger = logging.getLogger("actverse.worker")
 
 
-_IDLE_SECONDS = 0.2
-_PROGRESS_SECONDS = 0.2
+class _Process:
+    """What one process of the worker keeps open; made in it, since nothing of it may be forked."""
 
-
-class LeaseLost(ActverseError):
-    """Somebody else runs the step by now; what this worker did of it does not count."""
-
-
-class Worker:
-    """Runs steps in some threads until it is stopped."""
-
-    def __init__(self, settings: Settings, sessions: Sessions, slots: int = 2) -> None:
+    def __init__(self, settings: Settings, celery: Celery) -> None:
         self.settings = settings
-        self.sessions = sessions
-        self.slots = slots
-        self.lease = timedelta(seconds=settings.lease_seconds)
-        self.stopping = threading.Event()
+        self.sessions: Sessions = open_database(settings.database_url)
+        self.runner = StepRunner(settings, self.sessions, open_storage(settings))
+        self.dispatcher = Dispatcher(settings, self.sessions, celery)
 
-    def run(self) -> None:
-        """Run until ``stop``; the thread that calls it keeps the heartbeat."""
-        threads = [
-            threading.Thread(target=self._work, args=(f"{socket.gethostname()}-{os.getpid()}-{n}",))
-            for n in range(self.slots)
-        ]
-        for thread in threads:
-            thread.start()
-        while not self.stopping.wait(1.0):
-            with self.sessions.begin() as session:
-                session.merge(Heartbeat(name=WORKER_HEARTBEAT, seen=now()))
-        for thread in threads:
-            thread.join()
+    @property
+    def holder(self) -> str:
+        """Who holds a lease: one thread of one process of one machine."""
+        return f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident():x}"
 
-    def stop(self) -> None:
-        """Let the threads end; a step that runs is interrupted and tried again later."""
-        self.stopping.set()
 
-    def _work(self, holder: str) -> None:
-        while not self.stopping.is_set():
-            try:
-                with self.sessions.begin() as session:
-                    step = claim_step(session, holder, self.lease)
-                if step is not None:
-                    self._run_step(step, holder)
-                    continue
-            except Exception:
-                # A database that was away must not end the thread: the lease brings the
-                # step back.
-                logger.exception("a step could not be taken or ended; the next look follows")
-            self.stopping.wait(_IDLE_SECONDS)
+def worker_app(settings: Settings | None = None) -> Celery:
+    """The application with its tasks, for a worker or beat."""
+    settings = settings or Settings()
+    celery = create_celery(settings)
+    processes: dict[int, _Process] = {}
+    opening = threading.Lock()
 
-    def _run_step(self, step: Step, holder: str) -> None:
-        logger.info("task %s step %s attempt %d begins", step.task_id, step.name, step.attempt)
-        ended = threading.Event()
-        lost = threading.Event()
-        keeper = threading.Thread(target=self._keep_lease, args=(step.id, holder, ended, lost))
-        keeper.start()
-        context = self._context(step, lost)
-        try:
-            facts = (
-                run_training(context) if step.name == TRAINING else FUNCTIONS[step.name](context)
-            )
-        except Exception as error:  # noqa: BLE001 (whatever breaks a step must end in its row)
-            self._failed(step, context, error, lost)
-        else:
-            if not lost.is_set():
-                with self.sessions.begin() as session:
-                    finish_step(session, step.id, facts)
-                logger.info("task %s step %s succeeded", step.task_id, step.name)
-        finally:
-            ended.set()
-            keeper.join()
+    def process() -> _Process:
+        # By process id: a pool's children are forks of a parent that may have one too.
+        with opening:
+            if os.getpid() not in processes:
+                processes[os.getpid()] = _Process(settings, celery)
+            return processes[os.getpid()]
 
-    def _context(self, step: Step, lost: threading.Event) -> StepContext:
-        with self.sessions() as session:
-            task = session.get_one(Step, step.id).task
-            return StepContext(
-                settings=self.settings,
-                task_id=task.id,
-                user_id=task.user_id,
-                request=TaskRequest.model_validate(task.request),
-                facts={other.name: dict(other.facts) for other in task.steps},
-                progress=self._progress(step.id, lost),
-            )
+    @celery.task(name=STEP, bind=True, max_retries=None)
+    def step(self: Task, task_id: str, name: str) -> None:
+        _run_step(self, process(), task_id, name)
 
-    def _progress(self, step_id: int, lost: threading.Event) -> Progress:
-        written = 0.0
+    @celery.task(name=RECOVER, ignore_result=True, expires=60)
+    def find_lost() -> None:
+        _recover(process())
 
-        def progress(done: float, total: float, **facts: Any) -> None:
-            nonlocal written
-            if lost.is_set():
-                raise LeaseLost("Another worker has taken this step over.")
-            if self.stopping.is_set():
-                raise Unavailable("The worker is being stopped; the step goes on afterwards.")
-            if time.monotonic() - written < _PROGRESS_SECONDS and done < total:
-                return
-            written = time.monotonic()
-            with self.sessions.begin() as session:
-                note_progress(session, step_id, 100 * done / total if total else 0.0, facts)
+    @celery.task(name=DELIVER, ignore_result=True, expires=60)
+    def deliver() -> None:
+        from gateway.notifications.deliver import deliver_events
 
-        return progress
+        here = process()
+        for notification in deliver_events(here.settings, here.sessions):
+            celery.send_task(NOTIFY, args=(notification,), ignore_result=True)
 
-    def _keep_lease(
-        self, step_id: int, holder: str, ended: threading.Event, lost: threading.Event
-    ) -> None:
-        while not ended.wait(self.settings.lease_seconds / 5):
-            try:
-                with self.sessions.begin() as session:
-                    if not renew_lease(session, step_id, holder, self.lease):
-                        lost.set()
-                        return
-            except SQLAlchemyError:
-                logger.exception("the lease of step %d was not renewed; tried again", step_id)
+    @celery.task(name=NOTIFY, bind=True, ignore_result=True, max_retries=None)
+    def notify(self: Task, notification_id: int) -> None:
+        from gateway.notifications.deliver import send_notification
 
-    def _failed(
-        self, step: Step, context: StepContext, error: Exception, lost: threading.Event
-    ) -> None:
-        if lost.is_set():
-            logger.warning("task %s step %s was taken over", step.task_id, step.name)
+        here = process()
+        again_in = send_notification(here.settings, here.sessions, notification_id)
+        if again_in is not None:
+            raise self.retry(countdown=again_in)
+
+    _connect_signals(settings)
+    return celery
+
+
+def _run_step(message: Task, here: _Process, task_id: str, name: str) -> None:
+    """Run the step if it may run now; else the message has no more to say.
+
+    Parts of a chord always return: the step behind them looks at the database itself.
+    """
+    in_chord = message.request.chord is not None
+    holder = here.holder
+    with here.sessions.begin() as session:
+        step = claim_step(session, task_id, name, holder, here.runner.lease)
+    if step is None:
+        if in_chord or _has_succeeded(here, task_id, name):
             return
-        ours = isinstance(error, ActverseError)
-        sentence = (
-            str(error) if ours else f"The step {step.name} broke: {type(error).__name__}: {error}"
+        raise Ignore
+    function = FUNCTIONS[name]
+
+    def limited(context: StepContext) -> dict[str, Any]:
+        try:
+            return function(context)
+        except SoftTimeLimitExceeded as error:
+            raise StepFailed(
+                f"The step {name} took longer than {message.request.timelimit[1]:g} s: give a "
+                "shorter video, or raise ACTVERSE_STEP_TIMEOUT."
+            ) from error
+
+    ended = here.runner.run(step, holder, limited)
+    if ended.outcome is Outcome.RETRIED:
+        raise message.retry(countdown=ended.again_in)
+    _hint_delivery(message)
+    if ended.outcome is not Outcome.SUCCEEDED and not in_chord:
+        raise Ignore
+
+
+def _has_succeeded(here: _Process, task_id: str, name: str) -> bool:
+    with here.sessions() as session:
+        query = select(Step.state).where(Step.task_id == task_id, Step.name == name)
+        return session.scalar(query) == "succeeded"
+
+
+def _hint_delivery(message: Task) -> None:
+    """Events are sent on at once; beat sees to it if this message is lost."""
+    try:
+        message.app.send_task(DELIVER, ignore_result=True)
+    except Exception:  # noqa: BLE001 (each transport has errors of its own)
+        logger.info("the broker did not take the hint to deliver events; beat gives it")
+
+
+def _recover(here: _Process) -> None:
+    beat_once(here.sessions, BEAT)
+    with here.sessions.begin() as session:
+        found = recover(
+            session,
+            timedelta(seconds=here.settings.requeue_seconds),
+            not_for=(TRAINING,),
         )
-        sentence = in_users_words(context, sentence)
-        # Only what may pass by itself is tried again.
-        passing = isinstance(error, Unavailable)
-        if self.stopping.is_set():
-            retry = timedelta(0)
-        elif passing and step.attempt < MAX_ATTEMPTS:
-            retry = timedelta(seconds=2.0**step.attempt)
-        else:
-            retry = None
-        logger.error(
-            "task %s step %s failed: %s", step.task_id, step.name, sentence, exc_info=not ours
-        )
-        with self.sessions.begin() as session:
-            fail_step(session, step.id, sentence, retry)
+    for task_id, names in found:
+        logger.warning("steps are queued again: %s", ", ".join(names), extra={"task_id": task_id})
+        here.dispatcher.send(task_id)
 
 
-def main() -> None:
-    """Run the worker and the promotions until SIGTERM or SIGINT."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    # One line for every request to MLflow would bury the rest.
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    settings = Settings()
-    sessions = open_database(settings.database_url)
-    worker = Worker(settings, sessions)
-    promotions = Promotions(settings, sessions)
+def _connect_signals(settings: Settings) -> None:
+    """Logs of ours, and a heart that beats while the worker lives."""
+    hearts: list[Heart] = []
 
-    def stop(*_: object) -> None:
-        worker.stop()
-        promotions.stop()
+    @signals.setup_logging.connect(weak=False)
+    def logs(**_: Any) -> None:
+        set_up_logs(settings)
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    promotions.start()
-    worker.run()
-    promotions.join()
+    @signals.worker_ready.connect(weak=False)
+    def ready(sender: Any, **_: Any) -> None:
+        names = [queue_heartbeat(queue) for queue in sender.app.amqp.queues.consume_from]
+        heart = Heart(open_database(settings.database_url), names)
+        heart.start()
+        hearts.append(heart)
 
-
-if __name__ == "__main__":
-    main()
+    @signals.worker_shutting_down.connect(weak=False)
+    def ending(**_: Any) -> None:
+        for heart in hearts:
+            heart.stop()

@@ -1,0 +1,89 @@
+"""From a task's unfinished steps to Celery messages: a chain, with a chord where steps fork."""
+
+import logging
+from typing import Any
+
+from celery import Celery, chain, chord, group
+
+from components.settings import Settings
+from gateway.celery_app import STEP
+from gateway.database import Sessions
+from gateway.flows import STEPS, TRAINING
+from gateway.models import Step, now
+from gateway.tasks import OPEN, read_task, unfinished_stages
+
+logger = logging.getLogger("actverse.dispatch")
+
+_SECONDS_TO_END = 30
+
+
+class Dispatcher:
+    """Sends the messages that bring steps to workers."""
+
+    def __init__(self, settings: Settings, sessions: Sessions, celery: Celery) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        self.celery = celery
+
+    def send(self, task_id: str) -> bool:
+        """Queue what a task has to do next, and all that follows up to the training.
+
+        Returns:
+            False if the broker is away: beat queues it later, so nothing is lost.
+        """
+        with self.sessions.begin() as session:
+            task = read_task(session, task_id)
+            if task.state not in OPEN:
+                return True
+            stages = self._brought_by_messages(unfinished_stages(task))
+            for step in stages[0] if stages else []:
+                step.queued = now()
+                step.sendings += 1
+        if not stages:
+            return True
+        try:
+            self._canvas(task_id, stages).apply_async()
+        except Exception as error:  # noqa: BLE001 (each transport has errors of its own)
+            logger.warning(
+                "the broker did not take the steps (%s: %s); beat queues them later",
+                type(error).__name__,
+                error,
+                extra={"task_id": task_id},
+            )
+            return False
+        return True
+
+    def _brought_by_messages(self, stages: list[list[Step]]) -> list[list[Step]]:
+        """The stages up to the training, which the watcher takes by itself."""
+        following = []
+        for stage in stages:
+            if any(step.name == TRAINING for step in stage):
+                break
+            following.append(stage)
+        return following
+
+    def _canvas(self, task_id: str, stages: list[list[Step]]) -> Any:
+        canvas = []
+        names = [[step.name for step in stage] for stage in stages]
+        while names:
+            stage = names.pop(0)
+            parts = [self._signature(task_id, name) for name in stage]
+            if len(parts) > 1 and names:
+                (end,) = names.pop(0)
+                canvas.append(chord(group(parts, app=self.celery), self._signature(task_id, end)))
+            else:
+                canvas += parts
+        return canvas[0] if len(canvas) == 1 else chain(*canvas, app=self.celery)
+
+    def _signature(self, task_id: str, name: str) -> Any:
+        seconds = self.settings.step_timeout
+        if name == "download":
+            seconds = min(seconds, self.settings.download_timeout + 60)
+        return self.celery.signature(
+            STEP,
+            args=(task_id, name),
+            immutable=True,
+            queue=STEPS[name].queue.value,
+            soft_time_limit=seconds,
+            time_limit=seconds + _SECONDS_TO_END,
+        )

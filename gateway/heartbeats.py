@@ -1,0 +1,59 @@
+"""Signs of life of the background parts, in the database, for all to see."""
+
+import logging
+import threading
+from collections.abc import Collection
+from datetime import timedelta
+
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from gateway.database import Sessions
+from gateway.models import Heartbeat, now
+
+logger = logging.getLogger("actverse.heartbeats")
+
+BEAT, WATCHER = "beat", "watcher"
+_EVERY_SECONDS = 2.0
+
+
+def queue_heartbeat(queue: str) -> str:
+    """The name under which a worker of a queue shows itself."""
+    return f"queue:{queue}"
+
+
+def beat_once(sessions: Sessions, name: str) -> None:
+    """Write one sign of life."""
+    with sessions.begin() as session:
+        session.merge(Heartbeat(name=name, seen=now()))
+
+
+def missing(session: Session, names: Collection[str], within: timedelta) -> list[str]:
+    """Those of ``names`` that have not shown themselves for ``within``."""
+    query = select(Heartbeat.name).where(Heartbeat.seen >= now() - within)
+    return sorted(set(names) - set(session.scalars(query)))
+
+
+class Heart(threading.Thread):
+    """Shows under some names that its process lives."""
+
+    def __init__(self, sessions: Sessions, names: Collection[str]) -> None:
+        super().__init__(name="heart", daemon=True)
+        self._sessions, self._names = sessions, list(names)
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        """Beat until ``stop``."""
+        while True:
+            try:
+                for name in self._names:
+                    beat_once(self._sessions, name)
+            except SQLAlchemyError as error:
+                logger.warning("no sign of life could be written: %s", error)
+            if self._stopping.wait(_EVERY_SECONDS):
+                return
+
+    def stop(self) -> None:
+        """End it."""
+        self._stopping.set()

@@ -1,0 +1,341 @@
+"""Who runs a step: claimed with a lease, renewed, ended, and found again when lost.
+
+Each change is one conditional UPDATE, so that of two workers the database lets one through,
+and a worker that lost its lease cannot end what somebody else has taken over.
+"""
+
+import logging
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Any, cast
+
+from sqlalchemy import CursorResult, Update, or_, select, update
+from sqlalchemy.orm import Session, selectinload
+
+from components.errors import ActverseError
+from gateway.events import EventName, record_event
+from gateway.models import Attempt, Step, Task, now
+from gateway.tasks import OPEN, touch, unfinished_stages
+
+logger = logging.getLogger("actverse.leases")
+
+MAX_ATTEMPTS = 5
+_TO_RUN = ("pending", "waiting")
+
+
+class LeaseLost(ActverseError):
+    """Somebody else holds the step by now, or its task was cancelled."""
+
+
+def claim_step(
+    session: Session, task_id: str, name: str, holder: str, lease: timedelta
+) -> Step | None:
+    """Take a step with a lease on it; None if it may not run now.
+
+    It may run when every step before it has succeeded and it is pending or waiting and its
+    time has come, or when the lease of whoever ran it has run out. After ``MAX_ATTEMPTS``
+    the task fails instead.
+    """
+    query = select(Task).where(Task.id == task_id).options(selectinload(Task.steps))
+    task = session.scalars(query).one_or_none()
+    moment = now()
+    step = next((s for s in _first_stage(task) if s.name == name), None)
+    if task is None or step is None or not _may_run(step, moment):
+        return None
+    was_lost, was_waiting = step.state == "running", step.state == "waiting"
+    if step.attempt >= MAX_ATTEMPTS:
+        # It has taken its worker with it each time, or was never let to end.
+        _end_attempt(session, step, "lost" if was_lost else "failed", "")
+        _fail_task(
+            session,
+            step,
+            f"The step {name} was lost {step.attempt} times: read the worker's log.",
+        )
+        return None
+    taken = session.execute(
+        update(Step)
+        .where(
+            Step.id == step.id,
+            Step.attempt == step.attempt,
+            or_(Step.state.in_(_TO_RUN), Step.lease_until < moment),
+        )
+        .values(
+            state="running",
+            attempt=step.attempt + 1,
+            lease_holder=holder,
+            lease_until=moment + lease,
+            started=moment,
+            ended=None,
+            error="",
+            facts={},
+            **({} if was_waiting else {"percent": 0.0, "done": 0.0}),
+        )
+    )
+    if not _one(taken):
+        return None
+    if was_lost:
+        logger.warning(
+            "the lease of attempt %d had run out",
+            step.attempt,
+            extra={"task_id": task_id, "step": name},
+        )
+        _end_attempt(session, step, "lost", "Its worker was lost.")
+    session.refresh(step)
+    session.add(
+        Attempt(task_id=task_id, step=name, attempt=step.attempt, holder=holder, started=moment)
+    )
+    if not was_waiting:  # a look at what it waits for is no news
+        task.state = "running"
+        touch(task)
+    return step
+
+
+def claim_any(
+    session: Session, names: Collection[str], holder: str, lease: timedelta
+) -> Step | None:
+    """Take a step of one of these names, of any task; None if none may run now."""
+    query = (
+        select(Step.task_id, Step.name)
+        .join(Task)
+        .where(Step.name.in_(names), Step.state.in_((*_TO_RUN, "running")), Task.state.in_(OPEN))
+        .order_by(Task.created)
+    )
+    for task_id, name in session.execute(query).tuples().all():
+        if step := claim_step(session, task_id, name, holder, lease):
+            return step
+    return None
+
+
+def renew_lease(session: Session, step_id: int, holder: str, lease: timedelta) -> bool:
+    """Extend a lease; False if somebody else holds the step by now."""
+    return _one(session.execute(_held(step_id, holder).values(lease_until=now() + lease)))
+
+
+def note_progress(
+    session: Session,
+    step_id: int,
+    holder: str,
+    done: float,
+    total: float,
+    facts: dict[str, Any],
+) -> Task:
+    """Record how far a running step is, in its own unit; return its task.
+
+    Raises:
+        LeaseLost: if somebody else holds it.
+    """
+    step = session.get_one(Step, step_id)
+    percent = min(max(100.0 * done / total, 0.0), 100.0) if total else 0.0
+    _checked(
+        session.execute(
+            _held(step_id, holder).values(
+                done=done, total=total, percent=percent, facts={**step.facts, **facts}
+            )
+        )
+    )
+    touch(step.task)
+    return step.task
+
+
+def finish_step(session: Session, step_id: int, holder: str, facts: dict[str, Any]) -> Task:
+    """A step has succeeded; with the last one the task has too. Returns the task.
+
+    Raises:
+        LeaseLost: if somebody else holds it: then nothing is changed.
+    """
+    step = session.get_one(Step, step_id)
+    moment = now()
+    _checked(
+        session.execute(
+            _held(step_id, holder).values(
+                state="succeeded",
+                percent=100.0,
+                ended=moment,
+                lease_holder="",
+                lease_until=None,
+                facts={**step.facts, **facts},
+            )
+        )
+    )
+    session.refresh(step)
+    _end_attempt(session, step, "succeeded", "")
+    task = step.task
+    stages = unfinished_stages(task)
+    task.state = "running" if stages else "succeeded"
+    if stages and stages[0][0].position > step.position:
+        # The message that brought this step brings the next ones.
+        for following in stages[0]:
+            following.queued = moment
+    touch(task)
+    return task
+
+
+def release_step(
+    session: Session, step_id: int, holder: str, done: float, total: float, wait: timedelta
+) -> Task:
+    """A step waits for something outside; it is looked at again after ``wait``.
+
+    Raises:
+        LeaseLost: if somebody else holds it.
+    """
+    step = session.get_one(Step, step_id)
+    moment = now()
+    _checked(
+        session.execute(
+            _held(step_id, holder).values(
+                state="waiting",
+                # Waiting is no fault: the attempt does not count.
+                attempt=0,
+                done=done,
+                total=total,
+                percent=min(100.0 * done / total, 100.0) if total else 0.0,
+                not_before=moment + wait,
+                queued=moment + wait,
+                sendings=0,
+                lease_holder="",
+                lease_until=None,
+            )
+        )
+    )
+    changed = (step.done, step.total) != (done, total) or step.task.state != "waiting"
+    _forget_attempt(session, step)
+    session.refresh(step)
+    step.task.state = "waiting"
+    if changed:
+        touch(step.task)
+    return step.task
+
+
+def fail_step(
+    session: Session, step_id: int, holder: str, error: str, retry_in: timedelta | None
+) -> Task:
+    """A step has failed: it is tried again after ``retry_in``, or the task fails with it.
+
+    Raises:
+        LeaseLost: if somebody else holds it.
+    """
+    step = session.get_one(Step, step_id)
+    moment = now()
+    again = retry_in is not None
+    _checked(
+        session.execute(
+            _held(step_id, holder).values(
+                state="pending" if again else "failed",
+                error=error,
+                ended=moment,
+                lease_holder="",
+                lease_until=None,
+                not_before=moment + retry_in if retry_in is not None else None,
+                queued=moment + retry_in if retry_in is not None else None,
+            )
+        )
+    )
+    session.refresh(step)
+    _end_attempt(session, step, "retried" if again else "failed", error)
+    if not again:
+        _fail_task(session, step, error)
+    touch(step.task)
+    return step.task
+
+
+def recover(
+    session: Session, requeue: timedelta, *, not_for: Collection[str] = ()
+) -> list[tuple[str, list[str]]]:
+    """Find steps whose worker was lost, and such as should have been queued and were not.
+
+    Each is marked as queued now; the caller sends the messages.
+
+    Args:
+        requeue: how long a message may take to be received; doubled each time it was not,
+            up to sixteen times, so that a long queue is not filled with repetitions.
+        not_for: steps that are not brought by messages.
+
+    Returns:
+        Task ids, each with the steps that are to be queued.
+    """
+    moment = now()
+    found = []
+    query = select(Task).where(Task.state.in_(OPEN)).options(selectinload(Task.steps))
+    for task in session.scalars(query):
+        due = [
+            step
+            for step in _first_stage(task)
+            if step.name not in not_for
+            and _may_run(step, moment)
+            and (step.state == "running" or _overdue(step, moment, requeue))
+        ]
+        for step in due:
+            step.queued = moment
+            step.sendings += 1
+        if due:
+            found.append((task.id, [step.name for step in due]))
+    return found
+
+
+def _overdue(step: Step, moment: datetime, requeue: timedelta) -> bool:
+    if step.queued is None:
+        return True
+    patience = timedelta(0) if step.state == "waiting" else requeue * 2 ** min(step.sendings, 4)
+    return step.queued + patience <= moment
+
+
+def _first_stage(task: Task | None) -> list[Step]:
+    stages = unfinished_stages(task) if task is not None and task.state in OPEN else []
+    return stages[0] if stages else []
+
+
+def _may_run(step: Step, moment: datetime) -> bool:
+    if step.state in _TO_RUN:
+        return step.not_before is None or step.not_before <= moment
+    return step.state == "running" and (step.lease_until is None or step.lease_until < moment)
+
+
+def _held(step_id: int, holder: str) -> Update:
+    return (
+        update(Step)
+        .where(Step.id == step_id, Step.lease_holder == holder, Step.state == "running")
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _one(result: Any) -> bool:
+    return cast(CursorResult[Any], result).rowcount == 1
+
+
+def _checked(result: Any) -> None:
+    if not _one(result):
+        raise LeaseLost("Somebody else has taken this step over, or its task was cancelled.")
+
+
+def _end_attempt(session: Session, step: Step, outcome: str, error: str) -> None:
+    session.execute(
+        update(Attempt)
+        .where(
+            Attempt.task_id == step.task_id,
+            Attempt.step == step.name,
+            Attempt.outcome == "running",
+        )
+        .values(outcome=outcome, ended=now(), error=error)
+    )
+
+
+def _forget_attempt(session: Session, step: Step) -> None:
+    for attempt in session.scalars(
+        select(Attempt).where(
+            Attempt.task_id == step.task_id,
+            Attempt.step == step.name,
+            Attempt.outcome == "running",
+        )
+    ):
+        session.delete(attempt)
+
+
+def _fail_task(session: Session, step: Step, error: str) -> None:
+    task = step.task
+    step.state, step.error, step.ended = "failed", error, now()
+    step.lease_holder, step.lease_until = "", None
+    task.state, task.error = "failed", error
+    touch(task)
+    record_event(
+        session, task, EventName.STEP_FAILED, {"step": step.name, "error": error}, key=step.name
+    )

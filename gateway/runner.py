@@ -1,0 +1,253 @@
+"""One claimed step, run to its end in the database: its lease kept, its progress told.
+
+Celery's workers and the watcher both run their steps through here.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from enum import StrEnum
+from typing import Any
+
+from celery.utils.time import get_exponential_backoff_interval
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from components.errors import ActverseError, StorageFull, Unavailable
+from components.files import remove_leftovers
+from components.settings import Settings
+from components.steps import Progress
+from components.storage import Storage
+from gateway.announce import announce
+from gateway.database import Sessions
+from gateway.events import EventName, record_event
+from gateway.flows import STEPS, TRAINING
+from gateway.leases import (
+    MAX_ATTEMPTS,
+    LeaseLost,
+    fail_step,
+    finish_step,
+    note_progress,
+    release_step,
+    renew_lease,
+)
+from gateway.models import Step, Task
+from gateway.steps.context import StepContext, Waiting
+from gateway.tasks import work_of
+
+logger = logging.getLogger("actverse.steps")
+
+_PROGRESS_SECONDS = 0.2
+_BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 2, 300
+# What may pass by itself.
+_PASSING = (Unavailable, StorageFull)
+# Those beside which no other step of the task writes to the task's folders.
+_ALONE = ("download", "convert", "extract", "preannotate", "labels")
+
+StepFunction = Callable[[StepContext], dict[str, Any]]
+
+
+class Outcome(StrEnum):
+    """How a step's attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    RETRIED = "retried"
+    WAITING = "waiting"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a step's attempt ended, and in how many seconds the next one may begin."""
+
+    outcome: Outcome
+    again_in: float = 0.0
+
+
+class StepRunner:
+    """Runs steps that were claimed.
+
+    Args:
+        stopping: set when the process is to end: a step is then left for another attempt.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        sessions: Sessions,
+        storage: Storage,
+        stopping: threading.Event | None = None,
+    ) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        self.storage = storage
+        self.lease = timedelta(seconds=settings.lease_seconds)
+        self.stopping = stopping or threading.Event()
+
+    def run(self, step: Step, holder: str, function: StepFunction) -> Ended:
+        """Run ``function`` for a step that ``holder`` has claimed; every outcome is stored."""
+        about = {"task_id": step.task_id, "step": step.name, "attempt": step.attempt}
+        logger.info("step begins", extra=about)
+        begun = time.monotonic()
+        ended, lost = threading.Event(), threading.Event()
+        keeper = threading.Thread(
+            target=self._keep_lease, args=(step.id, holder, ended, lost), daemon=True
+        )
+        keeper.start()
+        try:
+            outcome = self._run(step, holder, function, lost)
+        except LeaseLost as error:
+            logger.warning("step was given up: %s", error, extra=about)
+            outcome = Ended(Outcome.LOST)
+        finally:
+            ended.set()
+            keeper.join()
+        logger.info(
+            "step %s",
+            outcome.outcome,
+            extra={
+                **about,
+                "outcome": str(outcome.outcome),
+                "seconds": round(time.monotonic() - begun, 3),
+            },
+        )
+        return outcome
+
+    def _run(self, step: Step, holder: str, function: StepFunction, lost: threading.Event) -> Ended:
+        context: StepContext | None = None
+        try:
+            context = self._context(step, holder, lost)
+            facts = function(context)
+            if lost.is_set():
+                raise LeaseLost("The lease ran out while the step ran.")
+        except LeaseLost:
+            raise
+        except Waiting as waiting:
+            with self.sessions.begin() as session:
+                release_step(
+                    session, step.id, holder, waiting.done, waiting.total, waiting.again_in
+                )
+            announce(self.settings, step.task_id)
+            return Ended(Outcome.WAITING, waiting.again_in.total_seconds())
+        except Exception as error:  # noqa: BLE001 (whatever breaks a step must end in its row)
+            return self._failed(step, holder, context, error)
+        with self.sessions.begin() as session:
+            task = finish_step(session, step.id, holder, facts)
+            self._record(session, task, step, "ended", facts)
+        announce(self.settings, step.task_id)
+        return Ended(Outcome.SUCCEEDED)
+
+    def _context(self, step: Step, holder: str, lost: threading.Event) -> StepContext:
+        with self.sessions.begin() as session:
+            task = session.get_one(Step, step.id).task
+            self._record(session, task, step, "begun", {})
+            context = StepContext(
+                settings=self.settings,
+                storage=self.storage,
+                task_id=task.id,
+                user_id=task.user_id,
+                work=work_of(task),
+                facts={other.name: dict(other.facts) for other in task.steps},
+                progress=self._progress(step, holder, lost),
+            )
+        if step.attempt > 1 and step.name in _ALONE:
+            layout = context.layout
+            for place in (layout.video, layout.frames, layout.labels, layout.preannotations):
+                remove_leftovers(place(step.task_id))
+        announce(self.settings, step.task_id)
+        return context
+
+    def _record(
+        self, session: Any, task: Task, step: Step, moment: str, facts: dict[str, Any]
+    ) -> None:
+        plan = STEPS.get(step.name)
+        name = getattr(plan, moment) if plan else None
+        if name is not None:
+            record_event(session, task, name, {"step": step.name, **facts})
+
+    def _progress(self, step: Step, holder: str, lost: threading.Event) -> Progress:
+        written = 0.0
+
+        def progress(done: float, total: float, **facts: Any) -> None:
+            nonlocal written
+            if lost.is_set():
+                raise LeaseLost("Somebody else has taken this step over.")
+            if self.stopping.is_set():
+                raise Unavailable("The worker is being stopped; the step goes on afterwards.")
+            if time.monotonic() - written < _PROGRESS_SECONDS and done < total:
+                return
+            written = time.monotonic()
+            with self.sessions.begin() as session:
+                task = note_progress(session, step.id, holder, done, total, facts)
+                if step.name == TRAINING:
+                    _record_pipeline(session, task, facts.get("pipeline", {}))
+            announce(self.settings, step.task_id)
+
+        return progress
+
+    def _keep_lease(
+        self, step_id: int, holder: str, ended: threading.Event, lost: threading.Event
+    ) -> None:
+        while not ended.wait(self.settings.lease_seconds / 5):
+            try:
+                with self.sessions.begin() as session:
+                    if not renew_lease(session, step_id, holder, self.lease):
+                        lost.set()
+                        return
+            except SQLAlchemyError:
+                logger.exception("the lease of step %d was not renewed; tried again", step_id)
+
+    def _failed(
+        self, step: Step, holder: str, context: StepContext | None, error: Exception
+    ) -> Ended:
+        ours = isinstance(error, ActverseError)
+        sentence = (
+            str(error) if ours else f"The step {step.name} broke: {type(error).__name__}: {error}"
+        )
+        if context is not None:
+            sentence = context.in_users_words(sentence)
+        retry: float | None = None
+        if self.stopping.is_set():
+            retry = 0.0
+        # A database that is locked or away is no fault of the step's.
+        elif isinstance(error, (*_PASSING, OperationalError)) and step.attempt < MAX_ATTEMPTS:
+            retry = get_exponential_backoff_interval(
+                _BACKOFF_SECONDS, step.attempt - 1, _BACKOFF_MAX_SECONDS, full_jitter=True
+            )
+        logger.error(
+            "step failed: %s",
+            sentence,
+            exc_info=not ours,
+            extra={"task_id": step.task_id, "step": step.name, "attempt": step.attempt},
+        )
+        with self.sessions.begin() as session:
+            fail_step(
+                session,
+                step.id,
+                holder,
+                sentence,
+                None if retry is None else timedelta(seconds=retry),
+            )
+        announce(self.settings, step.task_id)
+        return Ended(Outcome.FAILED) if retry is None else Ended(Outcome.RETRIED, retry)
+
+
+_PIPELINE_EVENTS = {
+    "train": (EventName.MODEL_TRAINING_REQUESTED, EventName.MODEL_TRAINING_COMPLETED),
+    "export": (EventName.MODEL_CONVERSION_REQUESTED, EventName.MODEL_CONVERSION_COMPLETED),
+    "deploy": (EventName.MODEL_DEPLOYMENT_REQUESTED, EventName.MODEL_DEPLOYED),
+}
+
+
+def _record_pipeline(session: Any, task: Task, reports: dict[str, dict[str, Any]]) -> None:
+    """The events of a pipeline run, as far as its steps have told of themselves."""
+    for step, (begun, ended) in _PIPELINE_EVENTS.items():
+        report = reports.get(step)
+        if report is None:
+            continue
+        record_event(session, task, begun, {"step": step})
+        if report["state"] == "succeeded":
+            record_event(session, task, ended, {"step": step, **report["facts"]})

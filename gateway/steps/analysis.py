@@ -1,0 +1,103 @@
+"""The steps that ask a served model: pre-annotation of frames, analysis of a video."""
+
+import time
+from typing import Any
+
+from components.errors import NotFound
+from gateway.flows import TRAINING
+from gateway.steps.context import StepContext
+
+
+def preannotate(context: StepContext) -> dict[str, Any]:
+    """Label the frames with the global model, as far as one is served."""
+    name = context.settings.global_model
+    if context.work.labels_path or not name:
+        reason = "labels were given" if context.work.labels_path else "no global model is set"
+        return {"model": "", "reason": reason}
+    from components.analysis.preannotate import preannotate as run
+
+    version = _served_version(context, name)
+    frames = context.storage.bring(context.layout.frames(context.task_id))
+    target = context.layout.preannotations(context.task_id)
+    with _model(context, name, version) as model:
+        counts = run(
+            frames,
+            target,
+            model,
+            confidence=context.work.confidence,
+            iou=context.work.iou,
+            progress=context.progress,
+        )
+    context.storage.keep(target)
+    return {"model": name, "version": version, **counts}
+
+
+def analyse(context: StepContext) -> dict[str, Any]:
+    """Analyse the video with the model that the task trained, or that of an earlier task."""
+    from components.analysis.analyse import analyse as run
+    from components.analysis.options import AnalysisOptions
+    from components.video.probe import VideoFacts
+
+    name, version = _own_model(context)
+    work = context.work
+    results = context.layout.results(context.task_id)
+    if context.storage.stat(context.storage.key_of(results / "chunks" / "metadata.json")):
+        # Another worker may have analysed a part of it.
+        context.storage.bring(results)
+    video = context.storage.bring(context.video)
+    begun = time.monotonic()
+    with _model(context, name, version) as model:
+        facts = run(
+            video,
+            results,
+            model,
+            task_id=context.task_id,
+            model_name=name,
+            model_version=version,
+            options=AnalysisOptions(
+                confidence=work.confidence,
+                iou=work.iou,
+                batch_size=work.batch_size,
+                frame_skip=work.frame_skip,
+                max_frames=work.max_frames,
+            ),
+            facts=VideoFacts.model_validate(context.facts["convert"]["video"]),
+            progress=context.progress,
+        )
+    context.storage.keep(results)
+    return {
+        "model": name,
+        "version": version,
+        "frames": facts.frames,
+        "chunks": facts.chunks,
+        "detections": facts.detections,
+        "identities": facts.identities,
+        "frames_per_second": (facts.frames - facts.resumed_at) / (time.monotonic() - begun),
+    }
+
+
+def _own_model(context: StepContext) -> tuple[str, int]:
+    """The name and version of the model to analyse with."""
+    if TRAINING in context.facts:
+        deployed = context.facts[TRAINING]["pipeline"]["deploy"]["facts"]
+        return str(deployed["model"]), int(deployed["version"])
+    name = context.work.model_name or ""
+    return name, _served_version(context, name)
+
+
+def _served_version(context: StepContext, name: str) -> int:
+    from components.serving.status import served_models
+
+    for served in served_models(context.settings):
+        if served.model == name:
+            return served.version
+    raise NotFound(f"The model {name!r} is not served: give a version of it the champion's alias.")
+
+
+def _model(context: StepContext, name: str, version: int) -> Any:
+    from components.serving.client import TritonModel
+
+    settings = context.settings
+    return TritonModel(
+        settings.triton_url, name, version, shared_memory=settings.triton_shared_memory
+    )

@@ -1,0 +1,87 @@
+"""What a step is given of its task."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from components.errors import ActverseError, NotFound
+from components.labels import LabelSpec
+from components.layout import Layout
+from components.settings import Settings
+from components.steps import Progress
+from components.storage import Storage
+from gateway.work import Work
+
+
+class Waiting(ActverseError):
+    """A step waits for something outside, and is to be run again after a while."""
+
+    def __init__(self, message: str, done: float, total: float, again_in: timedelta) -> None:
+        super().__init__(message)
+        self.done, self.total, self.again_in = done, total, again_in
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What a step is given.
+
+    Attributes:
+        facts: what the earlier steps said, by step.
+        progress: tells how far the step is, in the unit of its plan.
+    """
+
+    settings: Settings
+    storage: Storage
+    task_id: str
+    user_id: str
+    work: Work
+    facts: dict[str, dict[str, Any]]
+    progress: Progress
+
+    @property
+    def layout(self) -> Layout:
+        """Where the task's files lie on this machine."""
+        return self.storage.layout
+
+    @property
+    def video(self) -> Path:
+        """The video as every later step reads it."""
+        return self.layout.video(self.task_id) / "video.mp4"
+
+    @property
+    def source(self) -> Path:
+        """The video as it came."""
+        return self.layout.video(self.task_id) / self.facts["download"]["file"]
+
+    @property
+    def spec(self) -> LabelSpec:
+        """What the model is to learn, as the labels step settled it."""
+        return LabelSpec.model_validate(self.facts["labels"]["spec"])
+
+    def own(self, key: str) -> Path:
+        """The place of a key below the user's own prefix, whether or not something is there.
+
+        Raises:
+            Refused: if the key leaves that prefix.
+        """
+        return self.layout.user_file(self.user_id, key)
+
+    def bring_own(self, key: str) -> Path:
+        """The user's own file or folder of a key, brought to this machine.
+
+        Raises:
+            NotFound: if it is not there.
+            Refused: if the key leaves the user's prefix.
+        """
+        try:
+            return self.storage.bring(self.own(key))
+        except NotFound as error:
+            raise NotFound(f"There is no file {key!r} among yours: upload it first.") from error
+
+    def in_users_words(self, sentence: str) -> str:
+        """A sentence with the user's own names in place of where their files lie here."""
+        for place in (*self.layout.video(self.task_id).glob("source*"), self.video):
+            sentence = sentence.replace(str(place), self.work.file_path)
+        sentence = sentence.replace(f"{self.own('')}/", "")
+        return sentence.replace(f"{self.layout.root}/", "")
