@@ -13,8 +13,10 @@ from typing import Literal, cast
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from components.errors import NotFound
+from components.errors import NotFound, Refused
+from components.layout import checked_name
 from components.settings import Settings
+from gateway.database import open_database
 from gateway.models import ApiKey, now
 
 PREFIX = "av_"
@@ -114,10 +116,38 @@ def ensure_admin_key(session: Session, settings: Settings, user_id: str, key: st
     return True
 
 
+def bootstrap_key(settings: Settings, user_id: str, *, again: bool = False) -> str:
+    """The first admin's key, made by whoever has the database itself; shown this once only.
+
+    Args:
+        settings: with the gateway's own ``database_url`` and ``api_key_secret``.
+        again: make one even if there is a valid admin's key already.
+
+    Raises:
+        BadInput: if ``user_id`` cannot be used.
+        Refused: if there is a valid admin's key already, or no ``api_key_secret``.
+    """
+    checked_name(user_id, "user")
+    valid = select(ApiKey).where(ApiKey.role == "admin", ApiKey.revoked.is_(None)).limit(1)
+    with open_database(settings.database_url).begin() as session:
+        if not again and (row := session.scalars(valid).one_or_none()):
+            raise Refused(
+                f"There is an admin's key already, {row.prefix}… of {row.user_id}: make more "
+                "with it."
+            )
+        return create_key(session, settings, user_id, "admin", "bootstrap")
+
+
 def key_digest(settings: Settings, key: str) -> str:
-    """The keyed hash under which a key is stored, in hexadecimal."""
+    """The keyed hash under which a key is stored, in hexadecimal.
+
+    Raises:
+        Refused: if there is no secret: the hashes would be anybody's to make.
+    """
     secret = settings.api_key_secret.get_secret_value().encode()
-    return hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()
+    if not secret:
+        raise Refused("ACTVERSE_API_KEY_SECRET is empty: set it, so that keys can be stored.")
+    return hmac.new(secret, key.encode(errors="surrogatepass"), hashlib.sha256).hexdigest()
 
 
 def _valid_key(session: Session, settings: Settings, key: str) -> ApiKey | None:

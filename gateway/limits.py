@@ -1,7 +1,7 @@
 """Limits on who asks how much: requests of a key, wrong keys of an address, bytes of a body.
 
-``install`` sets all of it up, and describes the answers 413 and 429 in the OpenAPI document;
-``gateway.api.dependencies.CurrentCaller`` spends a key's requests.
+``install`` sets all of it up; ``gateway.api.dependencies.CurrentCaller`` spends a key's
+requests.
 """
 
 import ipaddress
@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
@@ -17,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from components.errors import ActverseError, BadInput
+from components.errors import BadInput
 from components.settings import Settings
 from gateway.keys import Caller
-from gateway.problems import problem
+from gateway.problems import TooManyRequests, problem
 
 if TYPE_CHECKING:
     from limits import RateLimitItem
@@ -34,26 +34,30 @@ _REDIS_SECONDS, _REDIS_AWAY_SECONDS = 0.25, 5.0
 _MULTIPART_BYTES = 64 * 1024
 
 
-class TooManyRequests(ActverseError):
-    """The caller has to wait.
+class Spent(TooManyRequests):
+    """A limit is reached.
 
     Attributes:
         policy: which limit it is, as in ``"key";q=100;w=1``.
-        wait: whole seconds until the next request is taken.
     """
 
-    def __init__(self, message: str, policy: str, wait: int) -> None:
-        super().__init__(message)
-        self.policy, self.wait = policy, wait
+    def __init__(self, message: str, policy: str, retry_after: int) -> None:
+        super().__init__(message, retry_after)
+        self.policy = policy
 
 
-class TooLarge(HTTPException):
-    """The body is larger than the endpoint takes."""
+class BodyTooLarge(HTTPException):
+    """The body is larger than the endpoint takes.
+
+    An HTTPException, since FastAPI takes any other that ends a body for a broken body.
+    """
 
     def __init__(self, most: int) -> None:
         super().__init__(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
             f"The request's body is larger than the {most} bytes allowed: send a smaller one.",
+            # The rest of it is not read.
+            {"Connection": "close"},
         )
 
 
@@ -70,11 +74,11 @@ class RateLimits:
     def __init__(self, settings: Settings) -> None:
         from limits import parse
         from limits.aio.storage import MemoryStorage
-        from limits.aio.strategies import SlidingWindowCounterRateLimiter
+        from limits.aio.strategies import FixedWindowRateLimiter
 
         self._per_key = _parsed(settings.rate_limit) if settings.rate_limit else None
         self._wrong_keys = parse(_WRONG_KEYS)
-        self._memory = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._memory = FixedWindowRateLimiter(MemoryStorage())
         self._redis: RateLimiter | None = None
         self._redis_errors: tuple[type[Exception], ...] = ()
         self._redis_away_until = 0.0
@@ -89,7 +93,7 @@ class RateLimits:
                 socket_timeout=_REDIS_SECONDS,
                 socket_connect_timeout=_REDIS_SECONDS,
             )
-            self._redis = SlidingWindowCounterRateLimiter(storage)
+            self._redis = FixedWindowRateLimiter(storage)
             self._redis_errors = (RedisError, OSError)
 
     async def spend(self, caller: Caller) -> None:
@@ -122,7 +126,7 @@ class RateLimits:
         """
         name = _network(address)
         if not await self._memory.test(self._wrong_keys, "address", name):
-            raise await _spent(self._memory, self._wrong_keys, "address", name)
+            raise await _reached(self._memory, self._wrong_keys, "address", name)
 
     async def wrong_key(self, address: str) -> None:
         """Count a key that nobody has."""
@@ -146,7 +150,8 @@ class BodyLimit:
         most, count = self._most(scope), 0
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
-            answer = _too_large(TooLarge(most))
+            error = BodyTooLarge(most)
+            answer = problem(error.status_code, "TooLarge", error.detail, error.headers)
             await answer(scope, receive, send)
             return
 
@@ -156,7 +161,7 @@ class BodyLimit:
             if message["type"] == "http.request":
                 count += len(message.get("body", b""))
                 if count > most:
-                    raise TooLarge(most)
+                    raise BodyTooLarge(most)
             return message
 
         await self.app(scope, counted, send)
@@ -177,32 +182,17 @@ def install(app: FastAPI, settings: Settings) -> None:
     app.state.limits = RateLimits(settings)
     app.add_middleware(BodyLimit, settings=settings)
 
-    @app.exception_handler(TooManyRequests)
-    async def _wait(request: Request, error: TooManyRequests) -> JSONResponse:
-        answer = problem(HTTPStatus.TOO_MANY_REQUESTS, "TooManyRequests", str(error))
-        # draft-ietf-httpapi-ratelimit-headers
-        answer.headers["RateLimit-Policy"] = error.policy
-        answer.headers["RateLimit"] = f"{error.policy.partition(';')[0]};r=0;t={error.wait}"
-        answer.headers["Retry-After"] = str(error.wait)
-        return answer
-
-    @app.exception_handler(TooLarge)
-    async def _large(request: Request, error: TooLarge) -> JSONResponse:
-        return _too_large(error)
-
-    describe = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        description = describe()
-        for operations in description["paths"].values():
-            for operation in operations.values():
-                if "security" in operation:
-                    operation["responses"].setdefault("429", _described("Too many requests"))
-                if "requestBody" in operation:
-                    operation["responses"].setdefault("413", _described("Too large a body"))
-        return description
-
-    app.openapi = openapi  # type: ignore[method-assign]
+    @app.exception_handler(Spent)
+    async def _spent(request: Request, error: Spent) -> JSONResponse:
+        wait = str(error.retry_after)
+        headers = {
+            "Retry-After": wait,
+            # draft-ietf-httpapi-ratelimit-headers
+            "RateLimit-Policy": error.policy,
+            "RateLimit": f"{error.policy.partition(';')[0]};r=0;t={wait}",
+        }
+        kind = TooManyRequests.__name__
+        return problem(HTTPStatus.TOO_MANY_REQUESTS, kind, str(error), headers)
 
 
 def client_address(scope: Scope) -> str:
@@ -224,16 +214,14 @@ def _parsed(text: str) -> "RateLimitItem":
 
 async def _spend(limiter: "RateLimiter", item: "RateLimitItem", kind: str, name: str) -> None:
     if not await limiter.hit(item, kind, name):
-        raise await _spent(limiter, item, kind, name)
+        raise await _reached(limiter, item, kind, name)
 
 
-async def _spent(
-    limiter: "RateLimiter", item: "RateLimitItem", kind: str, name: str
-) -> TooManyRequests:
+async def _reached(limiter: "RateLimiter", item: "RateLimitItem", kind: str, name: str) -> Spent:
     stats = await limiter.get_window_stats(item, kind, name)
     wait = min(max(1, math.ceil(stats.reset_time - time.time())), item.get_expiry())
     what = "API key's requests" if kind == "key" else "address's wrong API keys"
-    return TooManyRequests(
+    return Spent(
         f"The {what} are limited to {item.amount} in {item.get_expiry()} s: wait for {wait} s.",
         f'"{kind}";q={item.amount};w={item.get_expiry()}',
         wait,
@@ -249,15 +237,3 @@ def _network(address: str) -> str:
     if found.version == 6 and not found.ipv4_mapped:
         return str(ipaddress.ip_network((found, 64), strict=False))
     return str(found)
-
-
-def _too_large(error: TooLarge) -> JSONResponse:
-    answer = problem(error.status_code, "TooLarge", str(error.detail))
-    # The rest of the body is not read.
-    answer.headers["Connection"] = "close"
-    return answer
-
-
-def _described(text: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": text, "content": {"application/problem+json": {"schema": schema}}}

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
-from sqlalchemy import ColumnElement, Float, case, extract, func, select
+from sqlalchemy import ColumnElement, Float, case, cast, extract, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
@@ -198,13 +198,13 @@ def _promotions(session: Session) -> Metric:
     )
     outcome = case(
         *((WebhookDelivery.outcome.like(f"{name} %"), name) for name in _PROMOTIONS), else_=""
-    )
+    ).label("action")
     query = (
         select(outcome, func.count())
         .where(WebhookDelivery.event == ALIAS_SET, WebhookDelivery.handled.is_not(None))
-        .group_by(outcome)
+        .group_by("action")
     )
-    counts = dict(session.execute(query).tuples().all())
+    counts: dict[str, int] = dict(session.execute(query).tuples().all())
     for name in _PROMOTIONS:
         metric.add_metric((name,), counts.get(name, 0))
     return metric
@@ -240,4 +240,4 @@ def _seconds(session: Session, column: InstrumentedAttribute[Any]) -> ColumnElem
     """A moment as a number of seconds, in the database's own words."""
     if session.get_bind().dialect.name == "sqlite":
         return func.julianday(column, type_=Float) * 86400.0
-    return extract("epoch", column)
+    return cast(extract("epoch", column), Float)

@@ -1,0 +1,128 @@
+"""Alive and ready: what is missing is named, whatever it is, and nothing hangs on it."""
+
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from components.settings import Settings
+from gateway.app import create_app
+from gateway.database import Sessions
+from gateway.flows import Queue
+from gateway.heartbeats import BEAT, WATCHER, beat_once, queue_heartbeat
+from tests.helpers.servers import free_ports
+
+BACKGROUND = {f"worker:{queue}" for queue in Queue} | {"beat", "watcher"}
+
+
+@pytest.fixture
+def beating(sessions: Sessions) -> None:
+    for name in (*(queue_heartbeat(queue) for queue in Queue), BEAT, WATCHER):
+        beat_once(sessions, name)
+
+
+def _client(settings: Settings, **changes: Any) -> TestClient:
+    return TestClient(create_app(settings.model_copy(update=changes)))
+
+
+def _missing(client: TestClient) -> set[str]:
+    answer = client.get("/readyz")
+    assert answer.status_code == 503
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    problem = answer.json()
+    assert problem["type"] == "urn:actverse:problem:NotReady"
+    assert problem["status"] == 503
+    assert set(problem["missing"]) == {n for n, state in problem["parts"].items() if state != "ok"}
+    for name in problem["missing"]:
+        assert name in problem["detail"]
+    return set(problem["missing"])
+
+
+def test_the_gateway_is_alive_whatever_is_missing(settings: Settings):
+    assert _client(settings).get("/healthz").json() == {"status": "ok"}
+
+
+def test_parts_that_never_showed_themselves_are_named(settings: Settings, sessions: Sessions):
+    assert _missing(_client(settings)) == BACKGROUND
+
+
+def test_one_queue_without_a_worker_is_named(settings: Settings, sessions: Sessions):
+    for name in (*(queue_heartbeat(q) for q in Queue if q is not Queue.LABELING), BEAT, WATCHER):
+        beat_once(sessions, name)
+    assert _missing(_client(settings)) == {"worker:labeling"}
+
+
+@pytest.mark.usefixtures("beating")
+def test_ready_when_every_part_is_there(settings: Settings):
+    answer = _client(settings).get("/readyz")
+    assert answer.status_code == 200
+    parts = answer.json()["parts"]
+    assert answer.json() == {"status": "ready", "parts": dict.fromkeys(parts, "ok")}
+    assert set(parts) == BACKGROUND | {"database", "storage", "broker"}
+
+
+def test_a_database_without_its_tables_is_named(settings: Settings):
+    assert _missing(_client(settings)) == {"database"} | BACKGROUND
+
+
+@pytest.mark.usefixtures("beating")
+def test_a_storage_that_is_gone_is_named(settings: Settings):
+    client = _client(settings)
+    settings.layout.root.rename(settings.home / "elsewhere")
+    assert _missing(client) == {"storage"}
+
+
+def _unused() -> str:
+    return f"127.0.0.1:{free_ports(1)[0]}"
+
+
+@pytest.fixture
+def silent() -> Iterator[Callable[[], str]]:
+    """Makes servers that take connections and never say a word."""
+    with ExitStack() as stack:
+
+        def make() -> str:
+            server = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            return f"127.0.0.1:{server.getsockname()[1]}"
+
+        yield make
+
+
+def _everything(address: Callable[[], str]) -> dict[str, str]:
+    return {
+        "mlflow_uri": f"http://{address()}",
+        "triton_url": address(),
+        "redis_url": f"redis://:hush@{address()}/0",
+        "broker_url": f"amqp://u:hush@{address()}//",
+        "events_url": f"amqp://u:hush@{address()}//",
+    }
+
+
+SERVERS = {"mlflow", "triton", "redis", "broker", "events"}
+
+
+@pytest.mark.usefixtures("beating")
+def test_servers_that_are_not_there_are_all_named(settings: Settings):
+    client = _client(settings, **_everything(_unused))
+    assert _missing(client) == SERVERS
+    assert "hush" not in client.get("/readyz").text
+
+
+@pytest.mark.usefixtures("beating")
+def test_servers_that_never_answer_are_all_named(settings: Settings, silent: Callable[[], str]):
+    client = _client(settings, **_everything(silent))
+    assert _missing(client) == SERVERS
+    assert "hush" not in client.get("/readyz").text
+
+
+@pytest.mark.usefixtures("beating")
+def test_brokers_that_are_there_are_found(settings: Settings, rabbitmq_url: str, redis_url: str):
+    changes = {"broker_url": rabbitmq_url, "events_url": rabbitmq_url, "redis_url": redis_url}
+    answer = _client(settings, **changes).get("/readyz")
+    assert answer.status_code == 200, answer.text
+    assert {"broker", "events", "redis"} <= set(answer.json()["parts"])
+    assert _client(settings, broker_url=redis_url).get("/readyz").status_code == 200
