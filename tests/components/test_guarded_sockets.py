@@ -291,8 +291,13 @@ def test_other_threads_and_later_calls_are_free(public: Server) -> None:
     assert by_requests("127.0.0.1", public.server_port) == b"public"
 
 
-def test_guards_nest_and_the_inner_one_counts(public: Server) -> None:
-    with guarded_sockets(allow_private=True):
-        with pytest.raises(Refused), guarded_sockets():
-            by_requests("127.0.0.1", public.server_port)
+def test_guards_nest_and_the_inner_one_counts(public: Server, private: Server) -> None:
+    with (
+        pytest.raises(Refused, match="not public"),
+        guarded_sockets(allowed=only_first_loopback),
+    ):
+        with guarded_sockets(allow_private=True):
+            assert by_requests("127.0.0.2", private.server_port) == b"secret"
         assert by_requests("127.0.0.1", public.server_port) == b"public"
+        by_requests("127.0.0.2", private.server_port)
+    assert private.connections == 1

@@ -167,6 +167,7 @@ def test_nothing_can_be_attached(tmp_path: Path) -> None:
 )
 def test_address_is_shown_without_its_secrets(url: str, expected: str) -> None:
     assert hidden(url).startswith(expected)
+    assert "?" not in hidden(url)
     assert "hush" not in hidden(url)
 
 
