@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.dispatcher = Dispatcher(settings, app.state.sessions, create_celery(settings))
     app.state.live = Live(settings, app.state.sessions)
     app.state.callers = Callers(settings, app.state.sessions)
-    app.state.metrics = GatewayMetrics(app.state.sessions)
+    app.state.metrics = GatewayMetrics(app.state.sessions, lambda: app.state.live.watcher_count())
     app.state.readiness = Readiness(settings, app.state.sessions, app.state.storage)
     problems.install(app)
     limits.install(app, settings)

@@ -7,8 +7,7 @@ deleted takes its attempts with it, as a counter's reset would.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -39,7 +38,8 @@ _NOTIFICATION_STATES = ("pending", "sending", "sent", "failed")
 class GatewayMetrics:
     """The metrics of one application."""
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, watchers: Callable[[], int]) -> None:
+        """As far as no database is needed; ``watchers`` tells how many there are."""
         self.registry = CollectorRegistry()
         self._requests = Counter(
             "actverse_http_requests",
@@ -54,12 +54,9 @@ class GatewayMetrics:
             buckets=_BUCKETS,
             registry=self.registry,
         )
-        self._watchers = Gauge(
-            "actverse_watchers",
-            "Clients that watch a task live.",
-            ("transport",),
-            registry=self.registry,
-        )
+        Gauge(
+            "actverse_watchers", "Clients that watch a task live.", registry=self.registry
+        ).set_function(watchers)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.registry.register(DatabaseCollector(sessions))
@@ -69,16 +66,6 @@ class GatewayMetrics:
         method, route = answered.method, answered.route or "(none)"
         self._requests.labels(method, route, str(answered.status)).inc()
         self._seconds.labels(method, route).observe(answered.seconds)
-
-    @contextmanager
-    def watching(self, transport: str) -> Iterator[None]:
-        """Count a watcher (``sse``, ``websocket``) while the block runs."""
-        gauge = self._watchers.labels(transport)
-        gauge.inc()
-        try:
-            yield
-        finally:
-            gauge.dec()
 
     def text(self) -> bytes:
         """All metrics in Prometheus' text format."""

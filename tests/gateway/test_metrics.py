@@ -18,6 +18,7 @@ from gateway.models import Attempt, Heartbeat, Step, WebhookDelivery, now
 from gateway.promotions import ALIAS_SET
 from gateway.tasks import create_task, read_task
 from gateway.work import Work
+from tests.helpers.servers import wait_until
 
 HOUR = timedelta(hours=1)
 
@@ -127,11 +128,17 @@ def test_promotions_and_heartbeats_are_told(client: TestClient, sessions: Sessio
     assert value(client, "actverse_heartbeat_age_seconds", part="watcher") < age
 
 
-def test_watchers_are_counted_while_they_watch(client: TestClient):
-    metrics = client.app.state.metrics
-    with metrics.watching("sse"), metrics.watching("sse"):
-        assert value(client, "actverse_watchers", transport="sse") == 2
-    assert value(client, "actverse_watchers", transport="sse") == 0
+def test_watchers_are_counted_while_they_watch(client: TestClient, sessions: Sessions):
+    with sessions.begin() as session:
+        task = create_task(session, "ada", "upload", Work(file_path="a.mp4"))
+    assert value(client, "actverse_watchers") == 0
+    with (
+        TestClient(client.app, headers=client.headers) as served,
+        served.websocket_connect(f"/ws/tasks/{task.id}") as websocket,
+    ):
+        websocket.receive_json()
+        assert value(client, "actverse_watchers") == 1
+    wait_until(lambda: value(client, "actverse_watchers") == 0, 10)
 
 
 def test_a_database_that_is_away_costs_only_what_is_read_from_it(
