@@ -144,6 +144,9 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        if any(fault["loc"] == ("body",) for fault in error.errors()) and not _is_json(request):
+            kind = "The body is not JSON: send it as application/json."
+            return problem_of(UnsupportedMediaType(kind))
         return problem_of(invalid(request, error.errors()))
 
     @app.exception_handler(OperationalError)
@@ -175,8 +178,6 @@ def install(app: FastAPI) -> None:
 def invalid(request: Request, faults: Any) -> BadInput:
     """What is wrong with a request, of pydantic's list of faults."""
     places = [tuple(fault["loc"]) for fault in faults]
-    if ("body",) in places and not _is_json(request):
-        return UnsupportedMediaType("The body is not JSON: send it as application/json.")
     sentence = "; ".join(
         f"{'.'.join(str(part) for part in place[1:]) or 'body'}: "
         f"{fault['msg'].removeprefix('Value error, ')}"

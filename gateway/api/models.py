@@ -1,7 +1,7 @@
 """Models: brought to be served, listed, and asked to analyse a video."""
 
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
 
@@ -25,6 +25,9 @@ from gateway.schemas.models import (
 )
 from gateway.tasks import read_task, work_of
 from gateway.work import Work
+
+if TYPE_CHECKING:
+    from components.serving.status import ServedModel
 
 router = APIRouter(tags=["models"])
 
@@ -78,20 +81,25 @@ def list_models(caller: CurrentCaller, session: SessionDep, settings: SettingsDe
     own = None if caller.scope is None else models_of(session, caller.scope)
     if not settings.triton_url:
         raise Unavailable("No Triton is set: name one with ACTVERSE_TRITON_URL.")
+    return described(served_models(settings), own)
+
+
+def described(served: "list[ServedModel]", own: set[str] | None) -> ModelList:
+    """What REST tells of the models that are served; with ``own``, only of these."""
     return ModelList(
         models=[
             DeployedModel(
-                model=served.model,
-                version=served.version,
-                versions=list(served.versions),
-                task=served.card.labels.task,
-                names=list(served.card.labels.names),
-                keypoints=list(served.card.labels.keypoints),
-                imgsz=served.card.imgsz,
-                stride=served.card.stride,
+                model=model.model,
+                version=model.version,
+                versions=list(model.versions),
+                task=model.card.labels.task,
+                names=list(model.card.labels.names),
+                keypoints=list(model.card.labels.keypoints),
+                imgsz=model.card.imgsz,
+                stride=model.card.stride,
             )
-            for served in served_models(settings)
-            if own is None or served.model in own
+            for model in served
+            if own is None or model.model in own
         ]
     )
 
