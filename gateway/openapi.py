@@ -105,9 +105,14 @@ def _make_problem(status: int, response: dict[str, Any]) -> None:
                 "schema": {"type": "integer", "minimum": 1},
             }
         }
+    described = response.get("content", {}).get("application/json", {}).get("schema")
+    plain = {"$ref": _REF.format(model="Problem")}
+    if described not in (None, plain):  # a problem with members of its own
+        response["content"] = {MEDIA_TYPE: {"schema": described}}
+        return
     response["content"] = {
         MEDIA_TYPE: {
-            "schema": {"$ref": _REF.format(model="Problem")},
+            "schema": plain,
             "example": {
                 "type": f"urn:actverse:problem:{_KINDS[status]}",
                 "title": HTTPStatus(status).phrase,

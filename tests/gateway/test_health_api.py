@@ -126,3 +126,11 @@ def test_brokers_that_are_there_are_found(settings: Settings, rabbitmq_url: str,
     assert answer.status_code == 200, answer.text
     assert {"broker", "events", "redis"} <= set(answer.json()["parts"])
     assert _client(settings, broker_url=redis_url).get("/readyz").status_code == 200
+
+
+def test_the_description_names_the_problems_members(client: TestClient):
+    document = client.get("/openapi.json").json()
+    answer = document["paths"]["/readyz"]["get"]["responses"]["503"]
+    schema = answer["content"]["application/problem+json"]["schema"]
+    described = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    assert {"type", "title", "status", "detail", "missing", "parts"} <= set(described["required"])
