@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.helpers.s3_server import CREDENTIALS, S3Server, running_s3
 from tests.helpers.servers import TritonServer, new_triton, running_mlflow
 
 
@@ -23,3 +24,18 @@ def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URI of an MLflow server with a registry in SQLite; a test takes names of its own."""
     with running_mlflow(tmp_path_factory.mktemp("mlflow")) as uri:
         yield uri
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """moto's server; a test takes a bucket of its own."""
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """moto's server, with credentials in the environment as boto3 looks for them."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
