@@ -1,6 +1,7 @@
 """Alive and ready: what is missing is named, whatever it is, and nothing hangs on it."""
 
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from components.folder_storage import FolderStorage
 from components.settings import Settings
+from gateway import readiness
 from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.flows import Queue
 from gateway.heartbeats import BEAT, WATCHER, beat_once, queue_heartbeat
-from tests.helpers.servers import free_ports
+from tests.helpers.servers import free_ports, wait_until
 
 BACKGROUND = {f"worker:{queue}" for queue in Queue} | {"beat", "watcher"}
 
@@ -117,6 +120,38 @@ def test_servers_that_never_answer_are_all_named(settings: Settings, silent: Cal
     client = _client(settings, **_everything(silent))
     assert _missing(client) == SERVERS
     assert "hush" not in client.get("/readyz").text
+
+
+class _Hanging(FolderStorage):
+    """On a disk that never answers."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.layout)
+        self.answers = threading.Event()
+        self.looks = 0
+
+    def check(self) -> None:
+        self.looks += 1
+        self.answers.wait()
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.usefixtures("beating")
+def test_a_look_that_hangs_is_given_up_and_not_begun_again(
+    settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(readiness, "_KEPT_SECONDS", 0.0)
+    monkeypatch.setattr(readiness, "_TOTAL_SECONDS", 0.5)
+    storage = _Hanging(settings)
+    ready = readiness.Readiness(settings, sessions, storage)
+    try:
+        for _ in range(2):
+            parts = ready.parts()
+            assert {name for name, wrong in parts.items() if wrong} == {"storage"}
+            assert storage.looks == 1
+    finally:
+        storage.answers.set()
+    wait_until(lambda: not ready.parts()["storage"], 10)
 
 
 @pytest.mark.usefixtures("beating")

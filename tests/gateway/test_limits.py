@@ -144,6 +144,9 @@ def test_files_have_a_limit_of_their_own(settings: Settings, api_key: str, annou
     for size, statuses in ((40_000, (200, 201)), (60_000, (413,))):
         body = b" " * size if announced else _chunks(size)
         assert client.put("/files/clips/a.bin", content=body).status_code in statuses
+    # What is announced is believed, so that nothing of it has to be read first.
+    announces = {"Content-Length": "60000"}
+    assert client.put("/files/clips/a.bin", content=b" ", headers=announces).status_code == 413
     assert [file["bytes"] for file in client.get("/files/").json()["files"]] == [40_000]
 
 
