@@ -1,12 +1,11 @@
 """Publishing on a real RabbitMQ that comes and goes."""
 
 import secrets
-import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import kombu
 import pytest
@@ -14,20 +13,20 @@ import pytest
 from components.errors import Unavailable
 from gateway.notifications.cloud_events import CONTENT_TYPE
 from gateway.notifications.exchange import Exchange
-from tests.helpers.brokers import RabbitMQ, missing_rabbitmq
-from tests.helpers.servers import free_ports, wait_until
+from tests.helpers.relay import Relay
+from tests.helpers.servers import wait_until
 
 
 @contextmanager
-def listening(url: str, exchange: str, key: str = "task.#", durable: bool = False) -> Iterator[Any]:
+def listening(url: str, exchange: str, key: str = "task.#") -> Iterator[Any]:
     """A queue bound to an exchange, which it declares as listeners would."""
     with kombu.Connection(url) as connection:
         queue = kombu.Queue(
             f"test-{secrets.token_hex(4)}",
             kombu.Exchange(exchange, type="topic", durable=True),
             routing_key=key,
-            durable=durable,
-            exclusive=not durable,
+            durable=False,
+            exclusive=True,
         )(connection.channel())
         queue.declare()
         yield queue
@@ -105,43 +104,61 @@ def test_exchange_of_another_kind_is_told(rabbitmq_url: str, exchange: Exchange)
         exchange.publish("task.X", b"{}", CONTENT_TYPE, "m-1")
 
 
-def test_broker_that_is_not_there_is_unavailable() -> None:
-    (port,) = free_ports(1)
-    exchange = Exchange(f"amqp://guest:hush@127.0.0.1:{port}//", "events")
+@pytest.fixture
+def relay(rabbitmq_url: str) -> Iterator[Relay]:
+    """A way to the broker that is closed at first."""
+    relay = Relay(urlsplit(rabbitmq_url).port or 0)
+    yield relay
+    relay.flow()
+    relay.close()
+
+
+def test_broker_comes_and_goes(rabbitmq_url: str, relay: Relay) -> None:
+    name = f"events-{secrets.token_hex(4)}"
+    exchange = Exchange(f"amqp://guest:hush@127.0.0.1:{relay.port}//", name)
+    exchange_there = Exchange(f"amqp://guest:guest@127.0.0.1:{relay.port}//", name)
     with pytest.raises(Unavailable, match="cannot be reached") as caught:
         exchange.publish("task.X", b"{}", CONTENT_TYPE, "m-1")
     assert "hush" not in str(caught.value)
-
-
-def test_broker_comes_goes_and_hangs(tmp_path: Path) -> None:
-    if reason := missing_rabbitmq():
-        pytest.skip(reason)
-    broker = RabbitMQ(tmp_path)
-    exchange = Exchange(broker.url, "events", timeout=2.0)
-
-    def publish(message_id: str) -> None:
-        exchange.publish("task.X", b"{}", CONTENT_TYPE, message_id)
-
-    try:
+    with listening(rabbitmq_url, name) as queue:
         with pytest.raises(Unavailable):
-            publish("before it is there")
-        broker.start()
-        with listening(broker.url, "events", durable=True) as queue:
-            name = queue.name
-            publish("kept")
-        broker.stop()
+            exchange_there.publish("task.X", b"{}", CONTENT_TYPE, "before it is there")
+        relay.open()
+        exchange_there.publish("task.X", b"{}", CONTENT_TYPE, "1")
+        relay.close()
         with pytest.raises(Unavailable):
-            publish("while it is away")
-        broker.start()
-        publish("after")
-        with kombu.Connection(broker.url) as connection:
-            queue = kombu.Queue(name, durable=True)(connection.channel())
-            assert [taken(queue).properties["message_id"] for _ in "12"] == ["kept", "after"]
-        broker.send(signal.SIGSTOP)
-        with pytest.raises(Unavailable, match="timed out"):
-            publish("into the void")
-        broker.send(signal.SIGCONT)
-        publish("again")
-    finally:
-        exchange.close()
-        broker.stop()
+            exchange_there.publish("task.X", b"{}", CONTENT_TYPE, "while it is away")
+        relay.open()
+        exchange_there.publish("task.X", b"{}", CONTENT_TYPE, "2")
+        assert [taken(queue).properties["message_id"] for _ in "12"] == ["1", "2"]
+    exchange_there.close()
+
+
+def test_connection_that_was_lost_meanwhile_is_opened_again(
+    rabbitmq_url: str, relay: Relay
+) -> None:
+    exchange = Exchange(rabbitmq_url.replace(str(relay.target), str(relay.port)), "events")
+    relay.open()
+    exchange.publish("task.X", b"{}", CONTENT_TYPE, "1")
+    relay.cut()
+    with listening(rabbitmq_url, "events") as queue:
+        exchange.publish("task.X", b"{}", CONTENT_TYPE, "2")
+        assert taken(queue).properties["message_id"] == "2"
+    exchange.close()
+
+
+def test_broker_that_hangs_is_left(rabbitmq_url: str, relay: Relay) -> None:
+    url = rabbitmq_url.replace(str(relay.target), str(relay.port))
+    exchange = Exchange(url, "events", timeout=0.5)
+    relay.open()
+    relay.hang()
+    with pytest.raises(Unavailable, match="timed out"):
+        exchange.publish("task.X", b"{}", CONTENT_TYPE, "at the first word")
+    relay.flow()
+    exchange.publish("task.X", b"{}", CONTENT_TYPE, "1")
+    relay.hang()
+    with pytest.raises(Unavailable, match="timed out"):
+        exchange.publish("task.X", b"{}", CONTENT_TYPE, "before it is confirmed")
+    relay.flow()
+    exchange.publish("task.X", b"{}", CONTENT_TYPE, "2")
+    exchange.close()
