@@ -14,15 +14,17 @@ STEP, CHORD_END = "actverse.step", "celery.chord_unlock"
 RECOVER, DELIVER, NOTIFY = "actverse.recover", "actverse.deliver_events", "actverse.notify"
 
 
-def create_celery(settings: Settings) -> Celery:
-    """An application on the broker and the result backend that the settings name.
+def create_celery(settings: Settings, *, results: bool = False) -> Celery:
+    """An application on the broker that the settings name.
 
-    Results serve the chord alone, which has to know when all of its parts have ended.
+    Args:
+        results: keep them in the result backend. Workers do, for the chord, which has to know
+            when all of its parts have ended; nobody else asks what came of a message.
     """
     celery = Celery("actverse", set_as_current=False)
     celery.conf.update(
         **_broker(settings),
-        result_backend=_result_backend(settings),
+        result_backend=_result_backend(settings) if results else "cache+memory://",
         result_expires=24 * 3600,
         result_chord_retry_interval=0.2,
         result_chord_join_timeout=30.0,

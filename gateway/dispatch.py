@@ -67,15 +67,17 @@ class Dispatcher:
         names = [[step.name for step in stage] for stage in stages]
         while names:
             stage = names.pop(0)
-            parts = [self._signature(task_id, name) for name in stage]
-            if len(parts) > 1 and names:
+            in_chord = len(stage) > 1 and bool(names)
+            # Only a chord asks what came of a message.
+            parts = [self._signature(task_id, name, ignore_result=not in_chord) for name in stage]
+            if in_chord:
                 (end,) = names.pop(0)
                 canvas.append(chord(group(parts, app=self.celery), self._signature(task_id, end)))
             else:
                 canvas += parts
         return canvas[0] if len(canvas) == 1 else chain(*canvas, app=self.celery)
 
-    def _signature(self, task_id: str, name: str) -> Any:
+    def _signature(self, task_id: str, name: str, ignore_result: bool = True) -> Any:
         seconds = self.settings.step_timeout
         if name == "download":
             seconds = min(seconds, self.settings.download_timeout + 60)
@@ -83,6 +85,7 @@ class Dispatcher:
             STEP,
             args=(task_id, name),
             immutable=True,
+            ignore_result=ignore_result,
             queue=STEPS[name].queue.value,
             soft_time_limit=seconds,
             time_limit=seconds + _SECONDS_TO_END,

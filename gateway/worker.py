@@ -47,7 +47,7 @@ class _Process:
 def worker_app(settings: Settings | None = None) -> Celery:
     """The application with its tasks, for a worker or beat."""
     settings = settings or Settings()
-    celery = create_celery(settings)
+    celery = create_celery(settings, results=True)
     processes: dict[int, _Process] = {}
     opening = threading.Lock()
 
