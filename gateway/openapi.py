@@ -10,13 +10,16 @@ from gateway.problems import MEDIA_TYPE, STATUS
 from gateway.schemas import Problem
 from gateway.schemas.tasks import TaskRequest, UploadedTaskRequest
 
+EXAMPLE_TASK = "t-0123456789ab"
+"""The task that the examples name."""
+
 _TEXT = ("string", "null")
 _REF = "#/components/schemas/{model}"
 _SENTENCES = {
     400: "The request is not valid: file_path: String should have at least 1 character.",
     401: "The API key is missing or unknown: send it as X-API-Key.",
     403: "The API key is not bob's: leave user_id out.",
-    404: "There is no task 't-0123456789ab' of yours: look at the id.",
+    404: f"There is no task {EXAMPLE_TASK!r} of yours: look at the id.",
     409: "This Idempotency-Key came with another body: take a new key.",
     413: "The body is larger than the 1048576 bytes allowed: send a smaller one.",
     415: "The body is not JSON: send it as application/json.",

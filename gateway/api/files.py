@@ -7,6 +7,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 
+import gateway.api.key_paths  # noqa: F401
 from components.errors import NotFound
 from gateway.api.acting import acting_for, storage_of
 from gateway.api.dependencies import CurrentCaller, SettingsDep
@@ -60,7 +61,7 @@ def list_files(
 
 
 @router.put(
-    "/{key:path}",
+    "/{key:key}",
     operation_id="putFile",
     summary="Send a file",
     responses={
@@ -96,7 +97,7 @@ async def put_file(
 
 
 @router.get(
-    "/{key:path}",
+    "/{key:key}",
     operation_id="getFile",
     summary="Fetch a file",
     response_class=Response,
@@ -116,7 +117,7 @@ def get_file(
 
 
 @router.delete(
-    "/{key:path}",
+    "/{key:key}",
     operation_id="deleteFile",
     summary="Delete a file, or a folder with all that is in it",
     responses=problems(400, 403, 404),

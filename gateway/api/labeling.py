@@ -46,7 +46,7 @@ def request_labels(
     try:
         session.flush()
     except IntegrityError as error:
-        raise Conflict(f"The labels of {task.id} are being asked for already.") from error
+        raise Conflict(f"The labels of {body.task_id} are being asked for already.") from error
     response.headers["Location"] = f"/labeling/{task.id}"
     starter.send(task.id)
     return TaskCreated(task_id=task.id)

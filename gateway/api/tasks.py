@@ -12,6 +12,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
 from pydantic import ValidationError
 
+import gateway.api.key_paths  # noqa: F401
 from components.errors import BadInput, NotFound
 from components.settings import Settings
 from components.storage import Storage
@@ -301,7 +302,7 @@ def list_results(
 
 
 @router.get(
-    "/{task_id}/results/{path:path}",
+    "/{task_id}/results/{path:key}",
     operation_id="getResult",
     summary="Download a result file",
     response_class=Response,

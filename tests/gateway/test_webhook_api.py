@@ -2,14 +2,22 @@
 
 import json
 import time
+from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from gateway.database import Sessions
-from gateway.models import WebhookDelivery
-from gateway.webhook import DELIVERY_ID, SIGNATURE, TIMESTAMP, sign_delivery
+from gateway.models import Step, WebhookDelivery, now
+from gateway.webhook import (
+    DELIVERY_ID,
+    SIGNATURE,
+    TIMESTAMP,
+    label_studio_token,
+    sign_delivery,
+)
+from tests.helpers.tasks import set_step
 
 EVENT = {
     "entity": "model_version_alias",
@@ -93,3 +101,51 @@ def test_mlflows_own_signing_is_what_we_check():
 
     expected = _generate_hmac_signature("s", "id-1", "1700000000", '{"a": 1}')
     assert sign_delivery("id-1", "1700000000", b'{"a": 1}', "s") == expected
+
+
+def _label_studio(client: TestClient, task_id: str, token: str):
+    event = {"action": "ANNOTATION_CREATED", "project": {"id": 1, "title": f"mice-{task_id}"}}
+    headers = {"Authorization": f"Bearer {token}"}
+    return client.post("/webhooks/label-studio", json=event, headers=headers)
+
+
+def test_label_studio_has_the_labels_looked_at_now(client: TestClient, sessions: Sessions):
+    client.put("/files/a.mp4", content=b"1")
+    task_id = client.post("/tasks/", json={"file_path": "a.mp4"}).json()["task_id"]
+    later = now() + timedelta(hours=1)
+    for name in ("download", "validate", "convert", "extract", "preannotate", "labeling"):
+        set_step(sessions, task_id, name, state="succeeded")
+    set_step(sessions, task_id, "labels", state="waiting", not_before=later, queued=later)
+    token = label_studio_token("webhook-secret")
+    answers = [_label_studio(client, task_id, token) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert [answer.json()["status"] for answer in answers] == ["accepted", "known"]
+    with sessions() as session:
+        (step,) = session.scalars(select(Step).where(Step.name == "labels"))
+        assert step.not_before is None
+        assert step.queued < later
+    (row,) = _stored(sessions)
+    assert (row.source, row.data) == ("label-studio", {"task_id": task_id})
+    assert row.handled is not None  # it is nothing for the promotions to look at
+
+
+@pytest.mark.parametrize("token", ["", "webhook-secret", "x"])
+def test_label_studio_without_its_token_changes_nothing(client, sessions, token: str):
+    answer = _label_studio(client, "t-0123456789ab", token)
+    assert answer.status_code == 401
+    assert _stored(sessions) == []
+
+
+def test_a_project_of_nobodys_is_taken_and_does_nothing(client: TestClient):
+    token = label_studio_token("webhook-secret")
+    assert _label_studio(client, "t-0123456789ab", token).status_code == 202
+    headers = {"Authorization": f"Bearer {token}"}
+    for body in (b"", b"[]", b"{}", b'{"action": "X", "project": 1}'):
+        answer = client.post("/webhooks/label-studio", content=body, headers=headers)
+        assert answer.status_code == 400, body
+
+
+@pytest.mark.parametrize("timestamp", ["9" * 5000, "١٢٣", "-1", "1e9"])
+def test_a_time_that_is_none_is_refused(client: TestClient, timestamp: str):
+    headers = {**_headers(b"{}"), TIMESTAMP: timestamp.encode()}
+    assert client.post("/webhooks/mlflow", content=b"{}", headers=headers).status_code == 401
