@@ -393,7 +393,9 @@ def test_a_look_at_many_watched_tasks_is_one_query(
     seen: set[str] = set()
     live.keep_alive = 0.05
     asyncio.run(watch_all())
-    assert len(set(queries)) == 1
+    # Later looks are at fewer tasks, as the watchers leave.
+    [query] = set(queries[:3])
+    assert query.count("?") == len(ids)
 
 
 def test_database_that_fails_for_a_moment_ends_no_stream(
