@@ -136,6 +136,7 @@ class Live:
         self._lock = threading.Lock()
         self._watched: dict[str, _Watched] = {}
         self._looker: threading.Thread | None = None
+        self._hints: Hints | None = None
         self._wake = threading.Event()
         event.listen(sessions, "after_flush", _note_changes)
         event.listen(sessions, "after_commit", self._committed)
@@ -184,6 +185,11 @@ class Live:
             self._known.pop(task_id, None)
         if any(task_id in self._watched for task_id in task_ids):
             self._wake.set()
+
+    @property
+    def hinted(self) -> bool:
+        """Whether Redis tells of changes, so that looks are few."""
+        return self._hints is not None and self._hints.connected
 
     def watcher_count(self) -> int:
         """The number of watchers at present."""
@@ -246,7 +252,7 @@ class Live:
     def _look_on(self) -> None:
         """Look at the watched tasks again and again, until nobody watches."""
         url = self._settings.redis_url
-        hints = Hints(url, self._heard) if url else None
+        self._hints = hints = Hints(url, self._heard) if url else None
         if hints:
             hints.start()
         while True:

@@ -534,7 +534,8 @@ def test_redis_tells_every_gateway_at_once(
         ):
             upto(first, 1)
             upto(second, 1)
-            for name in ("a", "b"):
+            wait_until(lambda: all(app.state.live.hinted for app in apps))
+            for name in ("a", "b", "c"):
                 revision = change(name)
                 _announce_until_heard(settings, task_id, apps, revision)
                 assert happened(upto(first, revision)) == [name]
@@ -561,6 +562,7 @@ def test_redis_that_is_away_costs_only_time(
         ):
             assert happened(upto(stream, change("never there"))) == ["never there"]
             redis.start()
+            wait_until(lambda: app.state.live.hinted)
             revision = change("there")
             _announce_until_heard(settings, task_id, [app], revision)
             assert happened(upto(stream, revision)) == ["there"]
@@ -569,6 +571,7 @@ def test_redis_that_is_away_costs_only_time(
             for name in ("gone", "still gone", "gone for long"):
                 assert happened(upto(stream, change(name))) == [name]
             redis.start()
+            wait_until(lambda: app.state.live.hinted)
             revision = change("back")
             _announce_until_heard(settings, task_id, [app], revision)
             assert happened(upto(stream, revision)) == ["back"]
