@@ -315,7 +315,7 @@ def _mlflow_command(settings: Settings) -> list[str]:
 
 def _mlflow_environment(settings: Settings) -> dict[str, str]:
     return {
-        **os.environ,
+        **settings.environment(secrets=False),
         # Its job consumers would take two more gigabytes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -332,8 +332,9 @@ def _mlflow_environment(settings: Settings) -> dict[str, str]:
 
 def _gateway_command(settings: Settings) -> list[str]:
     return [
-        *(sys.executable, "-m", "uvicorn", "--factory", "gateway.app:create_app"),
-        *("--host", settings.host, "--port", str(settings.gateway_port), "--no-access-log"),
+        *(sys.executable, "-m", "uvicorn", "--factory", "gateway.server:create_server"),
+        *("--host", settings.host, "--port", str(settings.gateway_port)),
+        *("--no-access-log", "--no-server-header"),
     ]
 
 

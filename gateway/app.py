@@ -39,7 +39,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         version="0.1.0",
     )
     app.state.settings = settings
-    app.state.sessions = open_database(settings.database_url)
+    # A request is not to wait as long as a worker may.
+    app.state.sessions = open_database(settings.database_url, patience=5.0)
     app.state.storage = open_storage(settings)
     app.state.dispatcher = Dispatcher(settings, app.state.sessions, create_celery(settings))
     app.state.live = Live(settings, app.state.sessions)

@@ -11,13 +11,15 @@ Sessions = sessionmaker[Session]
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
-def open_database(url: str) -> Sessions:
+def open_database(url: str, *, patience: float = 30.0) -> Sessions:
     """Connect to the database at a SQLAlchemy URL; the schema is as it is.
 
-    SQLite runs with a write-ahead log, so that readers never wait for a writer, and
-    waits up to 30 s for another writer's lock.
+    SQLite runs with a write-ahead log, so that readers never wait for a writer.
+
+    Args:
+        patience: seconds to wait for another writer's lock on SQLite.
     """
-    engine = _engine(url)
+    engine = _engine(url, patience)
     return sessionmaker(engine, expire_on_commit=False)
 
 
@@ -28,20 +30,20 @@ def upgrade_database(url: str) -> None:
 
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
-    engine = _engine(url)
+    engine = _engine(url, patience=30.0)
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     engine.dispose()
 
 
-def _engine(url: str) -> Engine:
+def _engine(url: str, patience: float) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return create_engine(url, pool_pre_ping=True)
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": 30})
+    engine = create_engine(url, connect_args={"timeout": patience})
 
     @event.listens_for(engine, "connect")
     def _configure(connection: object, record: object) -> None:

@@ -43,7 +43,7 @@ STEPS = {
     "preannotate": StepPlan(Queue.INFERENCE, "frames"),
     "labeling": StepPlan(Queue.LABELING, "frames", ended=EventName.LABELING_REQUESTED),
     "labels": StepPlan(Queue.LABELING, "labels", ended=EventName.LABELING_COMPLETED),
-    "register": StepPlan(Queue.INFERENCE),
+    "register": StepPlan(Queue.INFERENCE, "frames"),
     "deploy": StepPlan(
         Queue.INFERENCE,
         begun=EventName.MODEL_DEPLOYMENT_REQUESTED,

@@ -66,9 +66,8 @@ def claim_step(
             lease_until=moment + lease,
             started=moment,
             ended=None,
-            error="",
             facts={},
-            **({} if was_waiting else {"percent": 0.0, "done": 0.0}),
+            **({} if was_waiting else {"percent": 0.0, "done": 0.0, "error": ""}),
         )
     )
     if not _one(taken):
@@ -150,6 +149,7 @@ def finish_step(session: Session, step_id: int, holder: str, facts: dict[str, An
             _held(step_id, holder).values(
                 state="succeeded",
                 percent=100.0,
+                error="",
                 ended=moment,
                 lease_holder="",
                 lease_until=None,
@@ -171,9 +171,18 @@ def finish_step(session: Session, step_id: int, holder: str, facts: dict[str, An
 
 
 def release_step(
-    session: Session, step_id: int, holder: str, done: float, total: float, wait: timedelta
+    session: Session,
+    step_id: int,
+    holder: str,
+    done: float,
+    total: float,
+    wait: timedelta,
+    fault: str = "",
 ) -> Task:
     """A step waits for something outside; it is looked at again after ``wait``.
+
+    Args:
+        fault: what somebody has to mend first, if anything.
 
     Raises:
         LeaseLost: if somebody else holds it.
@@ -188,6 +197,7 @@ def release_step(
                 attempt=0,
                 done=done,
                 total=total,
+                error=fault,
                 percent=min(100.0 * done / total, 100.0) if total else 0.0,
                 not_before=moment + wait,
                 queued=moment + wait,
@@ -197,7 +207,8 @@ def release_step(
             )
         )
     )
-    changed = (step.done, step.total) != (done, total) or step.task.state != "waiting"
+    news = (step.done, step.total, step.error) != (done, total, fault)
+    changed = news or step.task.state != "waiting"
     _forget_attempt(session, step)
     session.refresh(step)
     step.task.state = "waiting"

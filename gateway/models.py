@@ -131,6 +131,8 @@ class NotificationRule(Base):
     sealed_url: Mapped[str] = mapped_column(Text)
     shown_url: Mapped[str] = mapped_column(Text)
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    tested: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    test_error: Mapped[str] = mapped_column(Text, default="")
 
 
 class Notification(Base):

@@ -128,7 +128,13 @@ class StepRunner:
         except Waiting as waiting:
             with self.sessions.begin() as session:
                 release_step(
-                    session, step.id, holder, waiting.done, waiting.total, waiting.again_in
+                    session,
+                    step.id,
+                    holder,
+                    waiting.done,
+                    waiting.total,
+                    waiting.again_in,
+                    waiting.fault,
                 )
             announce(self.settings, step.task_id)
             return Ended(Outcome.WAITING, waiting.again_in.total_seconds())

@@ -22,6 +22,7 @@ from gateway.heartbeats import BEAT, Heart, beat_once, queue_heartbeat
 from gateway.leases import claim_step, recover
 from gateway.logs import set_up_logs
 from gateway.models import Step
+from gateway.notifications.rules import TEST_RULE, send_test
 from gateway.runner import Outcome, StepRunner
 from gateway.steps import FUNCTIONS
 from gateway.steps.context import StepContext
@@ -82,6 +83,11 @@ def worker_app(settings: Settings | None = None) -> Celery:
         again_in = send_notification(here.settings, here.sessions, notification_id)
         if again_in is not None:
             raise self.retry(countdown=again_in)
+
+    @celery.task(name=TEST_RULE, ignore_result=True, expires=300)
+    def test_rule(rule_id: int) -> None:
+        here = process()
+        send_test(here.settings, here.sessions, rule_id)
 
     _connect_signals(settings)
     return celery

@@ -81,7 +81,7 @@ def test(
 ) -> TestQueued:
     """Send a test message to the rule's address.
 
-    A worker sends it, once: if it does not arrive in a minute, its log says why.
+    A worker sends it, once: the rule's ``tested`` and ``test_error`` say what came of it.
     """
     row = read_rule(session, rule_id, caller.scope)
     try:
@@ -99,4 +99,6 @@ def _shown(row: NotificationRule) -> Rule:
         url=row.shown_url,
         events=told_events(row),
         created=row.created,
+        tested=row.tested,
+        test_error=row.test_error,
     )

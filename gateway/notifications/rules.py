@@ -7,14 +7,14 @@ shown without what is secret in it.
 import logging
 from collections.abc import Collection
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from components.errors import ActverseError, NotFound, Refused
 from components.settings import Settings
 from gateway.database import Sessions
 from gateway.events import EventName
-from gateway.models import NotificationRule
+from gateway.models import NotificationRule, now
 from gateway.sealing import seal, unseal
 
 logger = logging.getLogger("actverse.notifications")
@@ -88,11 +88,21 @@ def told_events(rule: NotificationRule) -> list[EventName]:
 
 
 def send_test(settings: Settings, sessions: Sessions, rule_id: int) -> str:
-    """Send a rule's test message, once; whatever becomes of it is logged.
+    """Send a rule's test message, once; what becomes of it stands in the rule.
 
     Returns:
         What went wrong, in a sentence; empty if the message was taken.
     """
+    outcome = _try(settings, sessions, rule_id)
+    with sessions.begin() as session:
+        values = {"tested": now(), "test_error": outcome}
+        session.execute(
+            update(NotificationRule).where(NotificationRule.id == rule_id).values(**values)
+        )
+    return outcome
+
+
+def _try(settings: Settings, sessions: Sessions, rule_id: int) -> str:
     from gateway.notifications.apprise_sender import send
 
     with sessions() as session:

@@ -35,6 +35,8 @@ class Rule(BaseModel):
     )
     events: list[EventName]
     created: datetime
+    tested: datetime | None = Field(description="when a test message was last tried")
+    test_error: str = Field(description="what went wrong with it; empty if it was taken")
 
 
 class RuleList(BaseModel):

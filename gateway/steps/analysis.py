@@ -82,15 +82,16 @@ def _own_model(context: StepContext) -> tuple[str, int]:
         deployed = context.facts[TRAINING]["pipeline"]["deploy"]["facts"]
         return str(deployed["model"]), int(deployed["version"])
     name = context.work.model_name or ""
-    return name, _served_version(context, name)
+    return name, _served_version(context, name, context.work.model_version)
 
 
-def _served_version(context: StepContext, name: str) -> int:
+def _served_version(context: StepContext, name: str, wanted: int | None = None) -> int:
+    """The version wanted, where it is still served; else the one that took its place."""
     from components.serving.status import served_models
 
     for served in served_models(context.settings):
         if served.model == name:
-            return served.version
+            return wanted if wanted in served.versions else served.version
     raise NotFound(f"The model {name!r} is not served: give a version of it the champion's alias.")
 
 

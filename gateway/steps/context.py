@@ -15,11 +15,19 @@ from gateway.work import Work
 
 
 class Waiting(ActverseError):
-    """A step waits for something outside, and is to be run again after a while."""
+    """A step waits for something outside, and is to be run again after a while.
 
-    def __init__(self, message: str, done: float, total: float, again_in: timedelta) -> None:
+    Attributes:
+        done, total: how far what it waits for is.
+        again_in: when to look again.
+        fault: what somebody has to mend first; empty where time alone is needed.
+    """
+
+    def __init__(
+        self, message: str, done: float, total: float, again_in: timedelta, fault: str = ""
+    ) -> None:
         super().__init__(message)
-        self.done, self.total, self.again_in = done, total, again_in
+        self.done, self.total, self.again_in, self.fault = done, total, again_in, fault
 
 
 @dataclass(frozen=True)

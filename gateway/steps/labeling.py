@@ -1,8 +1,10 @@
 """The steps around the labels: asked for, waited for, checked and taken."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+from components.errors import BadLabels
 from gateway.steps.context import StepContext, Waiting
 
 
@@ -46,25 +48,31 @@ def take_labels(context: StepContext) -> dict[str, Any]:
     """Check the labels and bring them to the task, once there is one for every frame.
 
     Raises:
-        Waiting: as long as some are missing.
+        Waiting: as long as some are missing, or what people have written cannot be used yet.
+        BadLabels: for labels that were given and cannot be used.
     """
-    from components.labeling.folder import import_labels, resolve_spec, scan_label_folder
     from components.labeling.project import count_labels
 
+    if context.work.labels_path:
+        return _import(context, context.bring_own(context.work.labels_path))
+    # Exact, so that a label that was taken back does not count.
+    path = context.storage.bring(context.own(project_key(context)), exact=True)
+    done, total = count_labels(path)
+    again_in = timedelta(seconds=context.settings.labeling_poll_seconds)
+    if done < total:
+        raise Waiting(f"{done} of {total} frames are labelled.", done, total, again_in)
+    try:
+        return _import(context, path)
+    except BadLabels as error:
+        # A typo is no reason to lose the labels of a whole video: it can be mended.
+        fault = context.in_users_words(str(error))
+        raise Waiting(fault, done, total, again_in, fault=fault) from error
+
+
+def _import(context: StepContext, path: Path) -> dict[str, Any]:
+    from components.labeling.folder import import_labels, resolve_spec, scan_label_folder
+
     work = context.work
-    if work.labels_path:
-        path = context.bring_own(work.labels_path)
-    else:
-        # Exact, so that a label that was taken back does not count.
-        path = context.storage.bring(context.own(project_key(context)), exact=True)
-        done, total = count_labels(path)
-        if done < total:
-            raise Waiting(
-                f"{done} of {total} frames are labelled.",
-                done,
-                total,
-                timedelta(seconds=context.settings.labeling_poll_seconds),
-            )
     folder = scan_label_folder(path)
     spec = resolve_spec(
         folder,

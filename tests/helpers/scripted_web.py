@@ -39,6 +39,7 @@ class ScriptedWeb:
             handler.send_response(200)
             handler.end_headers()
             try:
+                handler.wfile.write(chunk)
                 while not self.closing.wait(seconds):
                     handler.wfile.write(chunk)
             except OSError:

@@ -34,6 +34,8 @@ def upgrade() -> None:
         sa.Column("events", sa.JSON(), nullable=False),
         sa.Column("sealed_url", sa.Text(), nullable=False),
         sa.Column("shown_url", sa.Text(), nullable=False),
+        sa.Column("tested", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("test_error", sa.Text(), nullable=False),
         sa.Column("created", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id"),
     )

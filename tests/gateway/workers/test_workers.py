@@ -35,6 +35,11 @@ def attempts(workers: Workers, task_id: str) -> list[tuple[str, int, str]]:
         return [(row.step, row.attempt, row.outcome) for row in session.scalars(query)]
 
 
+def step_error(workers: Workers, task_id: str, name: str) -> str:
+    with workers.sessions() as session:
+        return next(s.error for s in read_task(session, task_id).steps if s.name == name)
+
+
 def error(workers: Workers, task_id: str) -> str:
     with workers.sessions() as session:
         return read_task(session, task_id).error
@@ -55,8 +60,14 @@ def test_the_chain_runs_to_the_labels_and_waits_there(workers: Workers):
     folder = workers.settings.layout.user_file("ada", project)
     images = sorted((folder / "images").iterdir())
     assert len(images) == 4
-    for image in images:
+    # A typo is told and waited for; it costs nobody the other labels.
+    typo = folder / "labels" / f"{images[0].stem}.txt"
+    typo.write_text("0 0.5 0.5\n")
+    for image in images[1:]:
         (folder / "labels" / f"{image.stem}.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    wait_until(lambda: typo.name in step_error(workers, task_id, "labels"), 30)
+    assert workers.state(task_id) == "waiting"
+    typo.write_text("0 0.5 0.5 0.2 0.2\n")
     wait_until(lambda: "LABELING_COMPLETED" in events(workers, task_id), 30)
     assert workers.facts(task_id, "labels")["counts"] == {"images": 4, "objects": 4, "blob": 4}
     assert workers.state(task_id) == "running", "the training is the watcher's"
