@@ -335,6 +335,8 @@ def _gateway_command(settings: Settings) -> list[str]:
         *(sys.executable, "-m", "uvicorn", "--factory", "gateway.server:create_server"),
         *("--host", settings.host, "--port", str(settings.gateway_port)),
         *("--no-access-log", "--no-server-header"),
+        # Live streams would hold its end up; a first message over a WebSocket is small.
+        *("--timeout-graceful-shutdown", "2", "--ws-max-size", "65536"),
     ]
 
 

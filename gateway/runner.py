@@ -158,6 +158,7 @@ class StepRunner:
                 work=work_of(task),
                 facts={other.name: dict(other.facts) for other in task.steps},
                 progress=self._progress(step, holder, lost),
+                check=lambda: self._check(lost),
             )
         if step.attempt > 1 and step.name in _ALONE:
             layout = context.layout
@@ -179,11 +180,9 @@ class StepRunner:
 
         def progress(done: float, total: float, **facts: Any) -> None:
             nonlocal written
-            if lost.is_set():
-                raise LeaseLost("Somebody else has taken this step over.")
-            if self.stopping.is_set():
-                raise Unavailable("The worker is being stopped; the step goes on afterwards.")
-            if time.monotonic() - written < _PROGRESS_SECONDS and done < total:
+            self._check(lost)
+            ended = total and done >= total
+            if time.monotonic() - written < _PROGRESS_SECONDS and not ended:
                 return
             written = time.monotonic()
             with self.sessions.begin() as session:
@@ -193,6 +192,12 @@ class StepRunner:
             announce(self.settings, step.task_id)
 
         return progress
+
+    def _check(self, lost: threading.Event) -> None:
+        if lost.is_set():
+            raise LeaseLost("Somebody else has taken this step over, or its task was cancelled.")
+        if self.stopping.is_set():
+            raise Unavailable("The worker is being stopped; the step goes on afterwards.")
 
     def _keep_lease(
         self, step_id: int, holder: str, ended: threading.Event, lost: threading.Event

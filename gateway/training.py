@@ -36,8 +36,12 @@ def run_training(context: StepContext) -> dict[str, Any]:
     yaml = compile_training(work / "training.yaml")
     process = start_local(yaml, arguments, work, environment, log)
     try:
+        told: list[StepReport] = []
         while _running(process):
-            _tell(context, read_reports(reports))
+            if (seen := read_reports(reports)) != told:
+                _tell(context, seen)
+                told = seen
+            context.check()
     finally:
         stop_local(process)
     ended = read_reports(reports)

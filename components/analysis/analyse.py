@@ -116,7 +116,7 @@ def analyse(
         for entry in chunk:
             writer.replay(entry)
         outcome.count(chunk)
-        progress(outcome.frames, _expected(metadata))
+        progress(outcome.frames, _expected(metadata), resumed_at=outcome.resumed_at)
     outcome.resumed_at = outcome.frames
 
     pending: list[FrameResult] = []
@@ -136,7 +136,11 @@ def analyse(
                     write_chunk(results, outcome.chunks, pending)
                     outcome.count(pending)
                     pending = []
-            progress(outcome.frames + len(pending), _expected(metadata))
+            progress(
+                outcome.frames + len(pending),
+                _expected(metadata),
+                resumed_at=outcome.resumed_at,
+            )
     if pending:
         write_chunk(results, outcome.chunks, pending)
         outcome.count(pending)

@@ -1,5 +1,6 @@
 """What a step is given of its task."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -36,7 +37,8 @@ class StepContext:
 
     Attributes:
         facts: what the earlier steps said, by step.
-        progress: tells how far the step is, in the unit of its plan.
+        progress: tells how far the step is, in the unit of its plan; raises as ``check`` does.
+        check: raises when the step is to be left: another has it, or the worker stops.
     """
 
     settings: Settings
@@ -46,6 +48,7 @@ class StepContext:
     work: Work
     facts: dict[str, dict[str, Any]]
     progress: Progress
+    check: Callable[[], None]
 
     @property
     def layout(self) -> Layout:

@@ -86,6 +86,13 @@ class Workers:
         psutil.wait_procs(family, 10)
         self.processes.clear()
 
+    def revive(self) -> None:
+        """Start what has ended again, as a supervisor does."""
+        ended = [process for process in self.processes if process.poll() is not None]
+        for process in ended:
+            self.processes.remove(process)
+            self._run(*process.args[2:])  # type: ignore[index]
+
     def stop(self) -> None:
         """End them as a user would."""
         for process in self.processes:
