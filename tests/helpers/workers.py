@@ -16,6 +16,7 @@ from gateway.celery_app import create_celery
 from gateway.database import Sessions, open_database, upgrade_database
 from gateway.dispatch import Dispatcher
 from gateway.flows import Queue
+from gateway.heartbeats import queue_heartbeat
 from gateway.models import Heartbeat, Task
 from gateway.status import task_status
 from gateway.tasks import create_task, read_task
@@ -32,6 +33,7 @@ class Workers:
     settings: Settings
     sessions: Sessions
     slots: int = 3
+    queues: tuple[Queue, ...] = tuple(Queue)
     app: str = "gateway.celery_app:app"
     environment: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -49,13 +51,16 @@ class Workers:
         """Start them and, where their broker is there, wait until each has shown itself."""
         with self.sessions.begin() as session:
             for heart in session.scalars(select(Heartbeat)):
-                session.delete(heart)
-        steps = [queue.value for queue in Queue if queue is not Queue.NOTIFICATION]
+                if heart.name in self._hearts:
+                    session.delete(heart)
+        steps = [queue.value for queue in self.queues if queue is not Queue.NOTIFICATION]
         self._celery("steps", steps, "--concurrency", str(self.slots))
-        self._celery(
-            *("errands", [Queue.NOTIFICATION.value], "--concurrency", "4", "--pool", "threads"),
-            *("--beat", "--schedule", str(self.settings.home / "beat-schedule")),
-        )
+        if Queue.NOTIFICATION in self.queues:
+            self._celery(
+                *("errands", [Queue.NOTIFICATION.value], "--concurrency", "4"),
+                *("--pool", "threads", "--beat"),
+                *("--schedule", str(self.settings.home / "beat-schedule")),
+            )
         if gateway:
             self.gateway_port = self.gateway_port or free_ports(1)[0]
             self._run(
@@ -64,7 +69,7 @@ class Workers:
             )
             wait_until(self._gateway_answers, 60, "the gateway")
         if wait:
-            wait_until(lambda: self._hearts() >= len(Queue), 60, "the workers")
+            wait_until(self._alive, 60, "the workers")
 
     def kill(self) -> None:
         """End every process, and what it started, as a power cut would."""
@@ -144,12 +149,20 @@ class Workers:
 
     def _celery(self, name: str, queues: Sequence[str], *options: str) -> None:
         self._run(
-            *("celery", "--app", self.app, "worker", "--hostname", f"{name}@%h"),
+            *(
+                "celery",
+                "--app",
+                self.app,
+                "worker",
+                "--hostname",
+                f"{name}-{self.settings.home.name}@%h",
+            ),
             *("--queues", ",".join(queues), *options),
             *("--without-gossip", "--without-mingle", "--without-heartbeat"),
         )
 
     def _run(self, *arguments: str) -> None:
+        self.settings.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.processes.append(
                 subprocess.Popen(
@@ -162,10 +175,13 @@ class Workers:
                 )
             )
 
-    def _hearts(self) -> int:
+    @property
+    def _hearts(self) -> set[str]:
+        return {queue_heartbeat(queue) for queue in self.queues}
+
+    def _alive(self) -> bool:
         with self.sessions() as session:
-            hearts = session.scalars(select(Heartbeat.name)).all()
-            return sum(name.startswith("queue:") for name in hearts)
+            return self._hearts <= set(session.scalars(select(Heartbeat.name)))
 
     def _gateway_answers(self) -> bool:
         try:

@@ -1,0 +1,115 @@
+"""Two machines that share a database, a broker and an S3 store, and no folder."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.testclient import TestClient
+
+from components.settings import Settings
+from components.storage import open_storage
+from gateway.app import create_app
+from gateway.database import open_database
+from gateway.flows import Queue
+from gateway.keys import create_key
+from gateway.work import Work
+from tests.gateway.workers.conftest import MODEL
+from tests.helpers.s3_server import CREDENTIALS, S3Server, running_s3
+from tests.helpers.servers import TritonServer, wait_until
+from tests.helpers.workers import Workers, new_workers
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    with running_s3(tmp_path_factory.mktemp("s3")) as server:
+        yield server
+
+
+@pytest.fixture
+def machines(
+    tmp_path: Path,
+    rabbitmq_url: str,
+    redis_url: str,
+    store: S3Server,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[tuple[Workers, Workers]]:
+    """One that has the queue of videos and errands, one that has all other queues."""
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+
+    def machine(name: str, *queues: Queue) -> Workers:
+        settings = Settings(
+            home=tmp_path / name,
+            root=f"s3://{bucket}/lab",
+            s3_endpoint=store.endpoint,
+            database_url=f"sqlite:///{tmp_path / 'shared.db'}",
+            broker_url=rabbitmq_url,
+            redis_url=redis_url,
+            api_key_secret="keys-secret",
+            labeling_poll_seconds=0.5,
+            log_format="text",
+        )
+        return new_workers(settings, queues=queues)
+
+    bucket = store.new_bucket()
+    both = (
+        machine("one", Queue.VIDEO, Queue.NOTIFICATION),
+        machine("two", Queue.LABELING, Queue.INFERENCE),
+    )
+    try:
+        yield both
+    finally:
+        for workers in both:
+            workers.kill()
+
+
+def test_a_task_goes_from_machine_to_machine(
+    machines: tuple[Workers, Workers], served: TritonServer, clip: Path
+):
+    one, two = machines
+    two.settings.triton_url = served.url
+    two.settings.global_model = MODEL
+    storage = open_storage(one.settings)
+    storage.write("users/ada/clip.mp4", [clip.read_bytes()], max_bytes=10**7)
+    one.start()
+    two.start()
+
+    loop = one.submit("loop", Work(file_path="clip.mp4", num_frames=3, names=("blob",)))
+    one.wait_for(loop, "waiting")
+    project = one.facts(loop, "labeling")["project"]
+    images = [f.key for f in storage.files(f"users/ada/{project}/images")]
+    assert len(images) == 3
+    assert one.facts(loop, "preannotate")["objects"] > 0
+    for image in images:
+        name = Path(image).stem
+        storage.write(
+            f"users/ada/{project}/labels/{name}.txt", [b"0 0.5 0.5 0.2 0.2"], max_bytes=99
+        )
+    wait_until(lambda: one.facts(loop, "labels").get("counts"), 30)
+    assert one.facts(loop, "labels")["counts"]["objects"] == 3
+
+    analysis = one.submit("inference", Work(file_path="clip.mp4", model_name=MODEL))
+    one.wait_for(analysis)
+    # Each has seen only what it needed.
+    assert (one.settings.layout.video(analysis) / "source.mp4").exists()
+    assert not (two.settings.layout.video(analysis) / "source.mp4").exists()
+    assert not one.settings.layout.results(analysis).exists()
+    keys = {f.key for f in storage.files(f"inference_results/{analysis}")}
+    assert {Path(key).name for key in keys} == {
+        "metadata.json",
+        "overlaid_results.mp4",
+        "report.ipynb",
+        "result_chunk_0.json",
+        "results.csv",
+        "results.json",
+    }
+
+    with open_database(one.settings.database_url).begin() as session:
+        key = create_key(session, one.settings, "ada")
+    with TestClient(create_app(one.settings), headers={"X-API-Key": key}) as client:
+        listed = client.get(f"/tasks/{analysis}/results").raise_for_status().json()
+    links = {file["path"]: file["link"] for file in listed["files"]}
+    answer = httpx.get(links["results.json"], trust_env=False).raise_for_status()
+    assert len(json.loads(answer.content)["results"]) == 24
