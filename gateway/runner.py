@@ -172,7 +172,8 @@ class StepRunner:
     ) -> None:
         plan = STEPS.get(step.name)
         name = getattr(plan, moment) if plan else None
-        if name is not None:
+        # What a step had no need to do has not happened.
+        if name is not None and not facts.get("skipped"):
             record_event(session, task, name, {"step": step.name, **facts})
 
     def _progress(self, step: Step, holder: str, lost: threading.Event) -> Progress:

@@ -13,7 +13,7 @@ def request_labels(context: StepContext) -> dict[str, Any]:
     from components.labeling.project import PARTS, make_project
 
     if context.work.labels_path:
-        return {"tool": "none: labels were given"}
+        return {"tool": "none: labels were given", "skipped": True}
     project = project_key(context)
     if context.work.folder_path:
         frames = context.bring_own(context.work.folder_path)

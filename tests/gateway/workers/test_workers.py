@@ -3,7 +3,11 @@
 import json
 import os
 import signal
+import sqlite3
 import time
+from collections import Counter
+from contextlib import closing
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -11,7 +15,7 @@ import pytest
 from sqlalchemy import select
 
 from components.frame_results import read_metadata
-from gateway.models import Attempt, Event
+from gateway.models import Attempt, Event, now
 from gateway.tasks import cancel_task, read_task
 from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
@@ -119,6 +123,51 @@ def test_what_may_pass_is_tried_again(workers: Workers, web: ScriptedWeb, clip: 
     delivered = workers.settings.layout.user_file("ada", "a.mp4")
     assert delivered.read_bytes() == clip.read_bytes()
     assert events(workers, task_id) == ["VIDEO_DOWNLOADED"]
+
+
+@embedded
+def test_labels_that_were_given_are_not_asked_for(workers: Workers):
+    labels = workers.settings.layout.user_file("ada", "labels")
+    labels.mkdir()
+    (labels / "frame_000003.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    workers.start()
+    work = Work(file_path="clip.mp4", labels_path="labels", names=("blob",))
+    task_id = workers.submit("loop", work)
+    wait_until(lambda: workers.facts(task_id, "labels").get("counts"), 30)
+    assert workers.facts(task_id, "extract")["frames"] == 1
+    assert events(workers, task_id) == [
+        "VIDEO_DOWNLOADED",
+        "FRAMES_EXTRACTED",
+        "LABELING_COMPLETED",
+    ]
+
+
+@embedded
+def test_a_step_waits_for_a_database_that_is_locked(workers: Workers, web: ScriptedWeb):
+    web.scripts["/clip.mp4"] = [web.endless(b"x" * 1000, 0.05)]
+    workers.start()
+    task_id = workers.submit("upload", Work(file_path=web.url("/clip.mp4"), upload_path="a.mp4"))
+    wait_until(lambda: web.requests["/clip.mp4"])
+    with workers.sessions() as session:
+        until = read_task(session, task_id).steps[0].lease_until
+    assert until is not None
+    with closing(sqlite3.connect(workers.settings.home / "actverse.db")) as other:
+        wait_until(lambda: _locked(other), 30, "the lock")
+        web.closing.set()
+        wait_until(lambda: now() > until + timedelta(seconds=workers.settings.lease_seconds))
+        assert workers.state(task_id) == "running"
+        other.execute("COMMIT")
+    workers.wait_for(task_id)
+    ended = Counter((step, outcome) for step, _, outcome in attempts(workers, task_id))
+    assert ended["download", "succeeded"] == ended["deliver_video", "succeeded"] == 1
+
+
+def _locked(connection: sqlite3.Connection) -> bool:
+    try:
+        connection.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return False
+    return True
 
 
 @embedded
