@@ -1,4 +1,4 @@
-"""Two machines that share a database, a broker and an S3 store, and no folder."""
+"""S3 as the storage: two machines that share no folder, and a store that goes away."""
 
 import json
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from components.settings import Settings
 from components.storage import open_storage
@@ -14,8 +15,10 @@ from gateway.app import create_app
 from gateway.database import open_database
 from gateway.flows import Queue
 from gateway.keys import create_key
+from gateway.models import Attempt
 from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
+from tests.helpers.relay import Relay
 from tests.helpers.s3_server import CREDENTIALS, S3Server, running_s3
 from tests.helpers.servers import TritonServer, wait_until
 from tests.helpers.workers import Workers, new_workers
@@ -113,3 +116,39 @@ def test_a_task_goes_from_machine_to_machine(
     links = {file["path"]: file["link"] for file in listed["files"]}
     answer = httpx.get(links["results.json"], trust_env=False).raise_for_status()
     assert len(json.loads(answer.content)["results"]) == 24
+
+
+def test_a_step_waits_for_a_store_that_goes_away(
+    tmp_path: Path, store: S3Server, clip: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    relay = Relay(int(store.endpoint.rpartition(":")[2]))
+    relay.open()
+    settings = Settings(
+        home=tmp_path / "home",
+        root=f"s3://{store.new_bucket()}/lab",
+        s3_endpoint=f"http://127.0.0.1:{relay.port}",
+        log_format="text",
+    )
+    workers = new_workers(settings)
+    storage = open_storage(settings)
+    storage.write("users/ada/clip.mp4", [clip.read_bytes()], max_bytes=10**7)
+    try:
+        workers.start()
+        relay.close()
+        task_id = workers.submit("upload", Work(file_path="clip.mp4", upload_path="b.mp4"))
+        wait_until(lambda: "retried" in outcomes(workers, task_id), 60, "the first attempt")
+        relay.open()
+        workers.wait_for(task_id)
+        assert b"".join(storage.read("users/ada/b.mp4")) == clip.read_bytes()
+        assert outcomes(workers, task_id)[-2:] == ["succeeded", "succeeded"]
+    finally:
+        workers.kill()
+        relay.close()
+
+
+def outcomes(workers: Workers, task_id: str) -> list[str]:
+    with workers.sessions() as session:
+        query = select(Attempt.outcome).where(Attempt.task_id == task_id).order_by(Attempt.id)
+        return list(session.scalars(query))
