@@ -42,7 +42,7 @@ logger = logging.getLogger("actverse.live")
 
 FRESH_SECONDS = 0.15
 # Between two looks at the watched tasks: usually; where Redis tells of changes; at least.
-_LOOK_SECONDS, _HINTED_SECONDS, _LEAST_SECONDS = 0.2, 2.0, 0.02
+_LOOK_SECONDS, _HINTED_SECONDS, _LEAST_SECONDS = 0.06, 2.0, 0.02
 _DURATIONS_SECONDS = 10.0
 _MOST_KEPT = 1024
 _CHANGED = "changed tasks"
