@@ -1,12 +1,17 @@
 """The command line. Heavy imports wait until a command needs them: help answers at once."""
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from actverse import __version__
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+_STATES = ("queued", "running", "waiting", "succeeded", "failed", "cancelled")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -16,7 +21,59 @@ def cli() -> None:
 
     Settings come from the environment as ACTVERSE_*; ACTVERSE_HOME is where everything
     lies (default: .actverse in this folder).
+
+    Commands about tasks talk to the gateway of the stack that runs there, or to another one:
+    --gateway or ACTVERSE_GATEWAY_URI says which, ACTVERSE_API_KEY or ACTVERSE_API_KEY_FILE (a
+    file that holds it) with which key.
     """
+
+
+def _options(*options: Callable[[_Command], _Command]) -> Callable[[_Command], _Command]:
+    def add(command: _Command) -> _Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+_at_gateway = _options(
+    click.option("--gateway", metavar="URL", envvar="ACTVERSE_GATEWAY_URI", help="Another one's."),
+    click.option(
+        "--key",
+        metavar="KEY",
+        envvar="ACTVERSE_API_KEY",
+        help="An API key; better in ACTVERSE_API_KEY, since process lists show options.",
+    ),
+)
+_as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+_asking = _options(
+    click.option(
+        "--task", type=click.Choice(["detect", "pose"]), default="detect", show_default=True
+    ),
+    click.option("--names", default="", help="Class names, comma-separated; else the labels' own."),
+    click.option("--keypoints", default="", help="Key point names, comma-separated (pose)."),
+    click.option("--flip-idx", default="", help="Each key point's mirror image, comma-separated."),
+    click.option("--model-name", default=None, help="The registered model.  [default: USER-TASK]"),
+    click.option("--frames", "num_frames", type=int, help="To extract where no labels are given."),
+    click.option("--epochs", type=int, help="Training epochs."),
+    click.option("--imgsz", type=int, help="Long side of the model's input, pixels."),
+    click.option("--batch", type=int, help="Images in a training batch."),
+    click.option("--model", type=str, help="Architecture, such as yolo11n."),
+    click.option(
+        "--weights", default="", help="A .pt file, or a published name such as yolo11n.pt."
+    ),
+    click.option("--seed", type=int, help="Seed of the training."),
+    click.option("--held-out", type=float, help="Share of the labels for judging.  [default: 0.2]"),
+    click.option("--confidence", type=float, help="Of what is found.  [default: 0.25]"),
+    click.option("--iou", type=float, help="Of what counts as one.  [default: 0.7]"),
+)
+_labels = click.option(
+    "--labels",
+    metavar="FOLDER",
+    help="YOLO text labels with their images, or named after the extracted frames. Without "
+    "them the frames are laid out, and the task waits for people to label them.",
+)
 
 
 @cli.command()
@@ -29,35 +86,37 @@ def up() -> None:
 
 @cli.command()
 @click.argument("video")
-@click.option(
-    "--labels",
-    required=True,
-    type=click.Path(path_type=Path),
-    help="Folder of YOLO text labels with their images, or named after the extracted frames.",
-)
-@click.option("--task", type=click.Choice(["detect", "pose"]), default="detect", show_default=True)
-@click.option("--names", default="", help="Class names, comma-separated; else the folder's own.")
-@click.option("--keypoints", default="", help="Key point names, comma-separated (pose).")
-@click.option("--flip-idx", default="", help="Each key point's mirror image, comma-separated.")
-@click.option("--model-name", default=None, help="The registered model.  [default: local-TASK]")
-@click.option("--epochs", type=int, help="Training epochs.")
-@click.option("--imgsz", type=int, help="Long side of the model's input, pixels.")
-@click.option("--batch", type=int, help="Images in a training batch.")
-@click.option("--model", type=str, help="Architecture, such as yolo11n.")
-@click.option("--weights", default="", help="A .pt file, or a published name such as yolo11n.pt.")
-@click.option("--seed", type=int, help="Seed of the training.")
-@click.option("--held-out", type=float, default=0.2, show_default=True, help="Share for judging.")
-@click.option("--confidence", type=float, default=0.25, show_default=True)
-@click.option("--iou", type=float, default=0.7, show_default=True)
+@_labels
+@_asking
 @click.option("--keep", is_flag=True, help="Leave the stack running until Ctrl-C.")
-def run(video: str, labels: Path, keep: bool, **options: Any) -> None:
-    """Take VIDEO (a file or an http(s) URL) to a served model and its analysis.
+@_at_gateway
+def run(video: str, labels: str | None, **options: Any) -> None:
+    """Take VIDEO to a served model and its analysis.
 
-    Uses the stack that runs here, or starts one for as long as it takes.
+    VIDEO is a file, a URL, or key: and the key of a file of yours at the gateway. Uses the
+    stack that runs here, or starts one for as long as it takes.
     """
     from actverse.commands import run_video
 
-    run_video(video, labels, keep=keep, **options)
+    places = {name: options.pop(name) for name in ("gateway", "key", "keep")}
+    run_video(video, labels, **places, **_request(**options))
+
+
+@cli.command()
+@click.argument("video")
+@_labels
+@_asking
+@_at_gateway
+def submit(
+    video: str, labels: str | None, gateway: str | None, key: str | None, **options: Any
+) -> None:
+    """Post VIDEO as a task and print its id.
+
+    VIDEO is a file, a URL, or key: and the key of a file of yours at the gateway.
+    """
+    from actverse.task_commands import submit_task
+
+    submit_task(gateway, key, video, labels, _request(**options))
 
 
 @cli.command()
@@ -79,10 +138,256 @@ def demo(keep: bool, seed: int) -> None:
 )
 @click.option("--number", default=120, show_default=True, help="How many, evenly spread.")
 def extract(video: Path, out: Path, number: int) -> None:
-    """Extract frames of VIDEO to label; their names tell `run --labels` where they belong."""
+    """Extract frames of VIDEO to label.
+
+    Their names tell `run --labels` where they belong.
+    """
     from actverse.commands import extract_to
 
     extract_to(video, out, number)
+
+
+@cli.command()
+@click.option("--state", multiple=True, type=click.Choice(_STATES), help="Only these; repeatable.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest.")
+@click.option("--all", "everything", is_flag=True, help="All pages.")
+@_as_json
+@_at_gateway
+def tasks(
+    gateway: str | None,
+    key: str | None,
+    state: tuple[str, ...],
+    limit: int,
+    everything: bool,
+    as_json: bool,
+) -> None:
+    """List tasks, the newest first."""
+    from actverse.task_commands import list_tasks
+
+    list_tasks(gateway, key, state, 0 if everything else limit, as_json=as_json)
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
+@_as_json
+@_at_gateway
+def status(gateway: str | None, key: str | None, task: str, watch: bool, as_json: bool) -> None:
+    """Say where TASK stands, or follow it.
+
+    With --watch it ends with 1 if the task does not succeed.
+    """
+    from actverse.task_commands import show_status
+
+    show_status(gateway, key, task, watch=watch, as_json=as_json)
+
+
+@cli.command()
+@click.argument("task")
+@click.option(
+    "--download",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Fetch them; what is there already is not fetched again.",
+)
+@_as_json
+@_at_gateway
+def results(
+    gateway: str | None, key: str | None, task: str, download: Path | None, as_json: bool
+) -> None:
+    """List the result files of TASK."""
+    from actverse.task_commands import show_results
+
+    show_results(gateway, key, task, download, as_json=as_json)
+
+
+@cli.command()
+@click.argument("task")
+@_as_json
+@_at_gateway
+def cancel(gateway: str | None, key: str | None, task: str, as_json: bool) -> None:
+    """End TASK; what it has brought is kept."""
+    from actverse.task_commands import cancel_task
+
+    cancel_task(gateway, key, task, as_json=as_json)
+
+
+@cli.command()
+@click.argument("task")
+@click.option(
+    "--fetch",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Download the frames, with what a model found in them.",
+)
+@click.option(
+    "--send",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="Upload its label files, one .txt for each frame.",
+)
+@_as_json
+@_at_gateway
+def labels(
+    gateway: str | None,
+    key: str | None,
+    task: str,
+    fetch: Path | None,
+    send: Path | None,
+    as_json: bool,
+) -> None:
+    """Fetch the frames of TASK, send labels.
+
+    Without options, say how far the labels are.
+    """
+    from actverse.task_commands import show_labels
+
+    show_labels(gateway, key, task, fetch, send, as_json=as_json)
+
+
+@cli.command()
+@_as_json
+@_at_gateway
+def models(gateway: str | None, key: str | None, as_json: bool) -> None:
+    """List the models that are served."""
+    from actverse.task_commands import list_models
+
+    list_models(gateway, key, as_json=as_json)
+
+
+@cli.command()
+@click.argument("task")
+@click.argument("video")
+@click.option("--confidence", type=float, help="Of what is found.  [default: 0.25]")
+@click.option("--iou", type=float, help="Of what counts as one.  [default: 0.7]")
+@click.option("--batch-size", type=int, help="Frames that the model is given at once.")
+@click.option("--frame-skip", type=int, help="Of so many frames, one is analysed.")
+@click.option("--max-frames", type=int, help="At most so many.")
+@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
+@_at_gateway
+def infer(
+    gateway: str | None, key: str | None, task: str, video: str, watch: bool, **options: Any
+) -> None:
+    """Analyse VIDEO with the model of TASK.
+
+    Prints the id of the analysis, a task of its own.
+    """
+    from actverse.task_commands import infer_video
+
+    given = {name: value for name, value in options.items() if value is not None}
+    infer_video(gateway, key, task, video, given, watch=watch)
+
+
+@cli.group()
+def keys() -> None:
+    """API keys of the gateway's users."""
+
+
+@keys.command("create")
+@click.argument("user")
+@click.option("--role", type=click.Choice(["user", "admin"]), help="[default: user]")
+@click.option("--label", default="", help="What it is for.")
+@click.option(
+    "--bootstrap",
+    is_flag=True,
+    help="The first administrator's, made in the database itself: where the gateway runs.",
+)
+@click.option("--again", is_flag=True, help="With --bootstrap: even if there is one already.")
+@_as_json
+@_at_gateway
+def create_key(
+    gateway: str | None,
+    key: str | None,
+    user: str,
+    role: str | None,
+    label: str,
+    bootstrap: bool,
+    again: bool,
+    as_json: bool,
+) -> None:
+    """Make a key for USER, and print it: it is shown this once only."""
+    from actverse import admin_commands
+
+    if again and not bootstrap:
+        raise click.UsageError("--again goes with --bootstrap only.")
+    if bootstrap:
+        if role == "user" or label or as_json:
+            raise click.UsageError("--bootstrap makes a plain administrator's key.")
+        admin_commands.bootstrap(user, again=again)
+        return
+    admin_commands.create_key(gateway, key, user, role or "user", label, as_json=as_json)
+
+
+@keys.command("list")
+@_as_json
+@_at_gateway
+def list_keys(gateway: str | None, key: str | None, as_json: bool) -> None:
+    """List your keys; an administrator's: everybody's."""
+    from actverse import admin_commands
+
+    admin_commands.list_keys(gateway, key, as_json=as_json)
+
+
+@keys.command("revoke")
+@click.argument("key_id", metavar="ID", type=int)
+@_as_json
+@_at_gateway
+def revoke_key(gateway: str | None, key: str | None, key_id: int, as_json: bool) -> None:
+    """End a key."""
+    from actverse import admin_commands
+
+    admin_commands.revoke_key(gateway, key, key_id, as_json=as_json)
+
+
+@cli.group()
+def notify() -> None:
+    """Who hears of which events, and where."""
+
+
+@notify.command("add")
+@click.argument("url")
+@click.option("--event", multiple=True, help="Such as RESULTS_UPLOADED; repeatable; else all.")
+@_as_json
+@_at_gateway
+def add_rule(
+    gateway: str | None, key: str | None, url: str, event: tuple[str, ...], as_json: bool
+) -> None:
+    """Hear of events at URL, as Apprise knows it; - reads it from stdin."""
+    from actverse import admin_commands
+
+    admin_commands.add_rule(gateway, key, url, event, as_json=as_json)
+
+
+@notify.command("list")
+@_as_json
+@_at_gateway
+def list_rules(gateway: str | None, key: str | None, as_json: bool) -> None:
+    """List your rules; an administrator's: everybody's."""
+    from actverse import admin_commands
+
+    admin_commands.list_rules(gateway, key, as_json=as_json)
+
+
+@notify.command("remove")
+@click.argument("rule_id", metavar="ID", type=int)
+@_as_json
+@_at_gateway
+def remove_rule(gateway: str | None, key: str | None, rule_id: int, as_json: bool) -> None:
+    """Hear no more by a rule."""
+    from actverse import admin_commands
+
+    admin_commands.remove_rule(gateway, key, rule_id, as_json=as_json)
+
+
+@notify.command("test")
+@click.argument("rule_id", metavar="ID", type=int)
+@_as_json
+@_at_gateway
+def test_rule(gateway: str | None, key: str | None, rule_id: int, as_json: bool) -> None:
+    """Send a test message by a rule."""
+    from actverse import admin_commands
+
+    admin_commands.try_rule(gateway, key, rule_id, as_json=as_json)
 
 
 @cli.group()
@@ -105,24 +410,40 @@ def compile_(output: Path) -> None:
     click.echo(compile_training(output))
 
 
+def _request(
+    *, names: str, keypoints: str, flip_idx: str, weights: str, **options: Any
+) -> dict[str, Any]:
+    """The options as the client takes them; what is unset keeps the gateway's default."""
+    given = {name: value for name, value in options.items() if value is not None}
+    of_training = ("epochs", "imgsz", "batch", "model", "seed")
+    training = {name: given.pop(name) for name in of_training if name in given}
+    listed = {"names": names, "keypoints": keypoints, "flip_idx": flip_idx}
+    parts = {
+        name: [p.strip() for p in text.split(",") if p.strip()] for name, text in listed.items()
+    }
+    return {**given, **parts, "weights": weights, "training": training}
+
+
 def main() -> None:
-    """Run the command line; an error of ours is one sentence and exit code 1."""
+    """Run the command line: 0 well, 1 an error of ours, 2 wrongly used, 130 interrupted."""
     from components.errors import ActverseError
 
     try:
         cli(standalone_mode=False)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except KeyboardInterrupt:
+    except (click.exceptions.Abort, KeyboardInterrupt):
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read has enough; nothing is left to be flushed at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except ActverseError as error:
         click.echo(f"actverse: {error}", err=True)
         sys.exit(1)
     except ValueError as error:
-        # Settings and requests are checked by pydantic: name the field and the fault.
+        # Settings are checked by pydantic: name the field and the fault.
         if not hasattr(error, "errors"):
             raise
         for fault in error.errors():

@@ -1,22 +1,21 @@
-"""What the commands do."""
+"""What the commands do that may start a stack of their own."""
 
 import contextlib
-import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from actverse.client import Client
-from actverse.stack import Addresses, Stack, api_key_path, find_running, running
-from actverse.upload import upload_file, upload_folder
+from actverse.asking import check_task
+from actverse.stack import Stack, find_running, running
+from actverse.task_commands import check_outcome, print_labeling_hint
+from actverse.terminal import make_console, stopped_by_signal, transfer_bar
 from actverse.watch import Outcome, watch_task
-from components.errors import ActverseError, StepFailed, Unavailable
+from actverse.where import Where, find_gateway, local_key
+from components.errors import Unavailable
 from components.settings import Settings
 
-console = Console(highlight=False, soft_wrap=True)
+console = make_console()
 
 
 def keep_up() -> None:
@@ -26,22 +25,27 @@ def keep_up() -> None:
         Unavailable: if a server could not be kept running.
     """
     settings = Settings()
-    with _stopped_by_signal(), running(settings, _told) as stack:
-        _show(_addresses(settings), settings)
-        console.print("Ctrl-C stops it.")
+    with stopped_by_signal(), running(settings, _told) as stack:
+        _show(settings)
         _wait(stack)
 
 
 def run_video(
-    video: str, labels: Path, *, keep: bool = False, **options: Any
+    video: str,
+    labels: str | None,
+    *,
+    gateway: str | None = None,
+    key: str | None = None,
+    keep: bool = False,
+    **options: Any,
 ) -> tuple[str, Outcome]:
-    """Take a video through the loop on the running stack, or on one of its own.
+    """Take a video through the loop: at a given gateway, the running stack's, or one's own.
 
     Args:
-        video: a file or an http(s) URL.
-        labels: a folder of YOLO labels.
+        video: a file, a URL, or ``key:`` and a key.
+        labels: a folder of YOLO labels, or ``key:`` and a key; without one it waits for people.
         keep: wait for Ctrl-C at the end instead of stopping the stack.
-        options: as the command line's.
+        options: as ``Client.create_task`` takes them.
 
     Returns:
         The task's id, and how it ended.
@@ -50,21 +54,26 @@ def run_video(
         BadInput: for input that cannot be used.
         StepFailed: if a step failed, with its sentence.
     """
-    settings = Settings()
-    request = _request(settings, video, labels, **options)
-    with _stopped_by_signal(), _stack(settings) as (addresses, stack):
-        with Client(addresses.gateway, _api_key(settings)) as client:
-            task_id = client.create_task(request)
-            console.print(f"task [bold]{task_id}[/bold]")
-            outcome = watch_task(client, task_id, console)
+    check_task(video, labels, **options)
+    with stopped_by_signal(), _gateway(gateway, key) as (where, stack), where.client() as client:
+        with transfer_bar() as progress:
+            task_id = client.create_task(video, labels, progress=progress, **options)
+        console.print(f"task [bold]{task_id}[/bold]")
+        try:
+            outcome = watch_task(
+                client,
+                task_id,
+                console,
+                waits=lambda: print_labeling_hint(where, client, task_id, console),
+            )
+        except KeyboardInterrupt:
+            _print_goes_on(where, stack, task_id)
+            raise
         outcome.print_table(console)
-        stays = keep or stack is None
-        _print_places(settings, task_id, addresses.mlflow if stays else "actverse up opens it")
-        if outcome.state != "succeeded":
-            raise StepFailed(outcome.error)
+        _print_places(where, task_id, stays=keep or stack is None)
+        check_outcome(task_id, outcome)
         if keep and stack is not None:
-            _show(addresses, settings)
-            console.print("Ctrl-C stops it.")
+            _show(stack.settings)
             _wait(stack)
     return task_id, outcome
 
@@ -90,96 +99,24 @@ def extract_to(video: Path, out: Path, number: int) -> None:
         extract_frames(converted, out, indices)
     console.print(
         f"{len(indices)} frames lie in {out}. Label them, then: "
-        f"actverse run {video} --labels FOLDER"
+        f"actverse run {video} --labels FOLDER",
+        markup=False,
     )
 
 
-def _request(
-    settings: Settings,
-    video: str,
-    labels: Path,
-    *,
-    names: str = "",
-    keypoints: str = "",
-    flip_idx: str = "",
-    weights: str = "",
-    **options: Any,
-) -> dict[str, Any]:
-    """The body of ``POST /tasks/``; what is unset keeps the gateway's default."""
-    from gateway.schemas import TaskRequest
-
-    training_names = ("epochs", "imgsz", "batch", "model", "seed")
-    training = {name: options.pop(name, None) for name in training_names}
-    body: dict[str, Any] = {
-        "file_path": video,
-        "labels_path": str(labels),
-        "names": _listed(names),
-        "keypoints": _listed(keypoints),
-        "flip_idx": _listed(flip_idx),
-        "training": {name: value for name, value in training.items() if value is not None},
-        **{name: value for name, value in options.items() if value is not None},
-    }
-    TaskRequest.model_validate(body)
-    layout = settings.layout
-    body["labels_path"] = upload_folder(layout, labels)
-    if not video.startswith(("http://", "https://")):
-        body["file_path"] = upload_file(layout, Path(video))
-    if Path(weights).is_file():
-        body["training"]["weights"] = f"key:{upload_file(layout, Path(weights))}"
-    elif weights:
-        body["training"]["weights"] = weights
-    return body
-
-
-def _listed(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 @contextlib.contextmanager
-def _stack(settings: Settings) -> Iterator[tuple[Addresses, Stack | None]]:
-    """The running stack's addresses, or those of one that runs while the block does."""
-    if addresses := find_running(settings.home):
-        yield addresses, None
+def _gateway(gateway: str | None, key: str | None) -> Iterator[tuple[Where, Stack | None]]:
+    """A gateway that is there, or that of a stack which runs while the block does."""
+    settings = Settings()
+    if gateway or find_running(settings.home):
+        yield find_gateway(gateway, key), None
         return
     with running(settings, _told) as stack:
-        yield _addresses(settings), stack
-
-
-@contextlib.contextmanager
-def _stopped_by_signal() -> Iterator[None]:
-    """SIGTERM and SIGINT end the block as Ctrl-C does, so that the stack is stopped as well.
-
-    SIGINT too, since a shell lets its background jobs ignore it.
-    """
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    before = {n: signal.signal(n, interrupt) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _addresses(settings: Settings) -> Addresses:
-    addresses = find_running(settings.home)
-    if addresses is None:
-        raise Unavailable("The stack does not answer any more: read its logs.")
-    return addresses
-
-
-def _api_key(settings: Settings) -> str:
-    try:
-        return api_key_path(settings.home).read_text(encoding="ascii").strip()
-    except OSError as error:
-        raise ActverseError(
-            f"The API key in {api_key_path(settings.home)} cannot be read ({error.strerror})."
-        ) from error
+        yield find_gateway(None, None), stack
 
 
 def _wait(stack: Stack) -> None:
+    console.print("Ctrl-C stops it.")
     with contextlib.suppress(KeyboardInterrupt):
         while not stack.failure:
             time.sleep(0.2)
@@ -188,26 +125,46 @@ def _wait(stack: Stack) -> None:
 
 
 def _told(line: str) -> None:
-    console.print(f"[dim]{line}[/dim]")
+    console.print(line, style="dim", markup=False)
 
 
-def _show(addresses: Addresses, settings: Settings) -> None:
+def _show(settings: Settings) -> None:
+    addresses = find_running(settings.home)
+    if addresses is None:
+        raise Unavailable("The stack does not answer any more: read its logs.")
     for name, value in (
         ("gateway", f"{addresses.gateway}  (docs: {addresses.gateway}/docs)"),
         ("MLflow", addresses.mlflow),
         ("Triton", f"{addresses.triton_grpc} (gRPC), {addresses.triton_http}"),
-        ("API key", _api_key(settings)),
+        ("API key", local_key(settings)),
         ("logs", settings.home / "logs"),
     ):
-        console.print(f"{name:>9}  {value}")
+        console.print(f"{name:>9}  {value}", markup=False)
 
 
-def _print_places(settings: Settings, task_id: str, mlflow: str) -> None:
-    layout = settings.layout
-    results = layout.results(task_id)
-    console.print(f"MLflow UI      {mlflow}")
-    if results.exists():
-        console.print(f"results        {results}")
-        console.print(f"overlay video  {results / 'overlaid_results.mp4'}")
-    console.print(f"training       {layout.train_log(task_id)}")
-    console.print(f"logs           {settings.home / 'logs'}")
+def _print_goes_on(where: Where, stack: Stack | None, task_id: str) -> None:
+    say = make_console(stderr=True).print
+    if stack is not None:
+        say(f"The stack is stopped. With 'actverse up' the task {task_id} goes on.", markup=False)
+        return
+    say(f"The task goes on: actverse status {task_id} --watch{where.options}", markup=False)
+
+
+def _print_places(where: Where, task_id: str, *, stays: bool) -> None:
+    if where.settings is None:
+        _line("results", f"actverse results {task_id} --download FOLDER{where.options}")
+        return
+    settings = where.settings
+    addresses = find_running(settings.home)
+    _line("MLflow UI", addresses.mlflow if addresses and stays else "actverse up opens it")
+    if settings.root.startswith("s3://"):
+        _line("results", f"{settings.root}/inference_results/{task_id}")
+    elif (results := settings.layout.results(task_id)).exists():
+        _line("results", results)
+        _line("overlay video", results / "overlaid_results.mp4")
+    _line("training", settings.layout.train_log(task_id))
+    _line("logs", settings.home / "logs")
+
+
+def _line(name: str, value: object) -> None:
+    console.print(f"{name:<14} {value}", markup=False)

@@ -28,10 +28,9 @@ def run_demo(*, keep: bool, seed: int) -> None:
         )
         run_video(
             str(video),
-            labels,
+            str(labels),
             keep=keep,
-            names=",".join(truth.spec.names),
+            names=truth.spec.names,
             model_name="demo",
-            seed=seed,
-            **TRAINING,
+            training={**TRAINING, "seed": seed},
         )

@@ -1,17 +1,24 @@
-"""Follows a task in the terminal until its end."""
+"""Follows a task in the terminal until its end: bars where there is one, lines elsewhere."""
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+from rich.table import Column, Table
+from rich.text import Text
 
+from actverse.answers import Status, Step
 from actverse.client import Client
+from actverse.following import ENDED
+from actverse.words import MARKS, amount, left, plain, seconds, what
 
-_POLL_SECONDS = 0.3
+_NAME = 11
+# Where there are no bars, a step that takes long is told of at most so often.
+_QUARTER, _LINE_SECONDS = 25.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -19,14 +26,14 @@ class Outcome:
     """How a task ended.
 
     Attributes:
-        state: ``succeeded`` or ``failed``.
+        state: ``succeeded``, ``failed`` or ``cancelled``.
         error: the failed step's sentence.
         steps: the steps as ``GET /status`` tells them.
     """
 
     state: str
     error: str
-    steps: list[dict[str, Any]]
+    steps: list[Step]
 
     def facts(self, step: str) -> dict[str, Any]:
         """What a step said of itself; empty if it did not run."""
@@ -34,98 +41,176 @@ class Outcome:
 
     def print_table(self, console: Console) -> None:
         """One row a step: what it did and how long it took."""
-        table = Table("step", "", "seconds", "what", box=None, header_style="bold", padding=(0, 2))
-        table.columns[2].justify = "right"
-        for step in self.steps:
-            mark = {"succeeded": "[green]✓[/]", "failed": "[red]✗[/]"}.get(step["state"], "·")
-            what = step["error"] or _what(step["name"], step["facts"])
-            table.add_row(step["name"], mark, _seconds(step), what)
-        console.print(table)
+        print_steps(self.steps, console)
 
 
-def watch_task(client: Client, task_id: str, console: Console) -> Outcome:
+def print_steps(steps: list[Step], console: Console) -> None:
+    """One row a step: its state, how long it took, and what it did or does."""
+    table = Table("step", "", "seconds", "what", box=None, header_style="bold", pad_edge=False)
+    table.columns[2].justify = "right"
+    for column in table.columns[:3]:
+        column.no_wrap = True
+    for step in steps:
+        sign, style = MARKS.get(step["state"], ("·", "dim"))
+        told = what(step)
+        if step["state"] == "running":
+            percent = "" if told else f"{step['percent']:.0f} %"
+            told = "  ".join(filter(None, [percent, told, left(step["remaining_seconds"])]))
+        table.add_row(step["name"], Text(sign, style), seconds(step), Text(told))
+    console.print(table)
+
+
+def watch_task(
+    client: Client,
+    task_id: str,
+    console: Console,
+    *,
+    waits: Callable[[], None] = lambda: None,
+) -> Outcome:
     """Show a task's steps as they go on; return when it has ended.
 
+    Args:
+        waits: called once, when the task begins to wait for people to label.
+
     Raises:
-        Unavailable: if the gateway does not answer.
+        NotFound: if there is no such task.
+        Unavailable: if the gateway stays away.
     """
-    bars = Progress(
-        TextColumn("{task.description:<9}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>5.1f} %  {task.fields[what]}"),
-        TimeElapsedColumn(),
+    hinted = False
+    terminal = console.is_terminal and not console.is_dumb_terminal
+    view: _View
+    with _bars(console) if terminal else _lines(console) as view:
+        status: Status | None = None
+        for message in client.watch(task_id, told=view.say):
+            status = message.status
+            if status is None:
+                continue
+            view.show(status)
+            if status["state"] == "waiting" and not hinted:
+                hinted = True
+                waits()
+        if status is None or status["state"] not in ENDED:
+            status = client.status(task_id)
+            view.show(status)
+    return Outcome(status["state"], status["error"], status["steps"])
+
+
+class _View(Protocol):
+    def say(self, sentence: str) -> None: ...
+
+    def show(self, status: Status) -> None: ...
+
+
+class _Endings:
+    """Prints each step once, when it has ended, or when something is wrong with it."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._told: set[tuple[str, str, int, str]] = set()
+
+    def say(self, sentence: str) -> None:
+        self.console.print(Text(plain(sentence), "yellow"))
+
+    def tell(self, step: Step) -> None:
+        # One that waits with an error waits for somebody to mend what is wrong.
+        faulty = step["state"] in ("pending", "waiting") and bool(step["error"])
+        ended = step["state"] in ("succeeded", "failed")
+        key = (step["name"], step["state"], step["attempt"], step["error"])
+        if not (ended or faulty) or key in self._told:
+            return
+        self._told.add(key)
+        sign, style = MARKS["failed" if faulty else step["state"]]
+        took = f"{seconds(step)} s" if seconds(step) else ""
+        line = Text.assemble((sign, style), f" {step['name']:<{_NAME}} {took:>9}  {what(step)}")
+        self.console.print(line)
+
+
+class _Lines(_Endings):
+    """For files and pipes: a line when a step begins, now and then, and at its end."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._shown: dict[str, tuple[float, object]] = {}
+
+    def show(self, status: Status) -> None:
+        for step in status["steps"]:
+            self.tell(step)
+            if step["state"] == "waiting" and not step["error"]:
+                self._line(step, ("waiting", step["done"]), 0.0)
+            elif step["state"] == "running":
+                self._line(step, step["percent"] // _QUARTER, _LINE_SECONDS)
+
+    def _line(self, step: Step, mark: object, pause: float) -> None:
+        now = time.monotonic()
+        before = self._shown.get(step["name"])
+        if before is not None and (before[1] == mark or now - before[0] < pause):
+            return
+        self._shown[step["name"]] = (now, mark)
+        sign, _ = MARKS[step["state"]]
+        told = [what(step), left(step["remaining_seconds"])]
+        self.console.print(
+            Text(f"{sign} {step['name']:<{_NAME}} {'  '.join(filter(None, told))}".rstrip())
+        )
+
+
+class _Bars(_Endings):
+    """For a terminal: a bar for each step that runs, and one for all."""
+
+    def __init__(self, console: Console, progress: Progress) -> None:
+        super().__init__(console)
+        self._progress = progress
+        self._all = progress.add_task("all", total=100, style="bold", told="", rest="")
+        self._bars: dict[str, TaskID] = {}
+
+    def show(self, status: Status) -> None:
+        for step in status["steps"]:
+            self.tell(step)
+            name = step["name"]
+            if step["state"] in ("running", "waiting"):
+                told = amount(step["done"], step["total"], step["unit"])
+                if name == "train":
+                    told = what(step)
+                if step["state"] == "waiting":
+                    told = f"waits: {told}"
+                if name not in self._bars:
+                    self._bars[name] = self._progress.add_task(
+                        name, style="", told="", rest="", total=None
+                    )
+                self._progress.update(
+                    self._bars[name],
+                    # Nobody knows how far it is: it is shown to be alive.
+                    total=100 if step["percent"] or step["total"] else None,
+                    completed=step["percent"],
+                    told=told,
+                    rest=left(step["remaining_seconds"]),
+                )
+            elif name in self._bars:
+                self._progress.remove_task(self._bars.pop(name))
+        self._progress.update(
+            self._all, completed=status["percent"], rest=left(status["remaining_seconds"])
+        )
+
+
+@contextmanager
+def _lines(console: Console) -> Iterator[_Lines]:
+    yield _Lines(console)
+
+
+@contextmanager
+def _bars(console: Console) -> Iterator[_Bars]:
+    progress = Progress(
+        TextColumn(f"{{task.description:<{_NAME}}}", style="bold", markup=False),
+        BarColumn(bar_width=18),
+        TextColumn("{task.percentage:>5.1f} %", markup=False),
+        TextColumn(
+            "{task.fields[told]}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
+        TextColumn("{task.fields[rest]}", style="dim", markup=False),
         console=console,
         transient=True,
+        expand=True,
     )
-    shown: set[str] = set()
-    with bars:
-        bar = bars.add_task("", total=100, what="")
-        while True:
-            status = client.status(task_id)
-            for step in status["steps"]:
-                if step["state"] == "succeeded" and step["name"] not in shown:
-                    shown.add(step["name"])
-                    what = _what(step["name"], step["facts"])
-                    console.print(f"[green]✓[/] {step['name']:<9} {_seconds(step):>6} s  {what}")
-                elif step["state"] == "running" and step["name"] != "training":
-                    what = _what(step["name"], step["facts"])
-                    bars.update(bar, description=step["name"], completed=step["percent"], what=what)
-            if status["state"] in ("succeeded", "failed"):
-                return Outcome(status["state"], status["error"], status["steps"])
-            time.sleep(_POLL_SECONDS)
-
-
-def _seconds(step: dict[str, Any]) -> str:
-    if not (step["started"] and step["ended"]):
-        return ""
-    started, ended = (datetime.fromisoformat(step[name]) for name in ("started", "ended"))
-    return f"{(ended - started).total_seconds():.1f}"
-
-
-def _what(name: str, facts: dict[str, Any]) -> str:
-    """A step's facts in a few words."""
-    if not facts:
-        return ""
-    match name:
-        case "download":
-            return f"{facts['bytes'] / 1e6:.1f} MB"
-        case "validate":
-            return (
-                f"{facts['frame_count']} frames, {facts['width']}x{facts['height']}, "
-                f"{facts['fps']:.2f} fps, {facts['codec']}"
-            )
-        case "convert":
-            return str(facts["reason"])
-        case "extract":
-            return f"{facts['frames']} frames"
-        case "labels":
-            counts = facts["counts"]
-            return f"{counts['objects']} objects in {counts['images']} images"
-        case "dataset":
-            told = f"{facts['train']} to train, {facts['held_out']} held out"
-            return "; ".join([told, *facts.get("warnings", ())])
-        case "train":
-            metrics = {k: v for k, v in facts.get("metrics", {}).items() if "mAP50" in k}
-            figures = ", ".join(f"{key} {value:.3f}" for key, value in sorted(metrics.items()))
-            epoch = f"epoch {facts['epoch']}/{facts['epochs']}  " if "epoch" in facts else ""
-            return epoch + figures
-        case "export":
-            if "matched" not in facts:
-                return ""
-            told = (
-                f"parity: {facts['matched']} findings matched, boxes within "
-                f"{facts['box_error']:.2g} px, scores within {facts['score_error']:.2g}"
-            )
-            return "; ".join(filter(None, [told, facts.get("warning")]))
-        case "register" | "deploy":
-            return f"{facts.get('model')} version {facts.get('version')}"
-        case "analyse":
-            if "detections" not in facts:
-                return ""
-            return (
-                f"{facts['detections']} detections of {facts['identities']} identities in "
-                f"{facts['frames']} frames, {facts['frames_per_second']:.0f} frames/s"
-            )
-        case "results":
-            return ", ".join(facts.get("files", []))
-    return ""
+    with progress:
+        yield _Bars(console, progress)

@@ -7,9 +7,14 @@ it into an answer.
     ActverseError
     ├── BadInput            what the user gave cannot be used; repeating will not help
     │   ├── BadVideo
-    │   └── BadLabels
+    │   ├── BadLabels
+    │   └── TooLarge        more bytes than are taken
     ├── NotFound            a thing that was named is not there
     ├── Refused             a thing that was asked for is not allowed
+    ├── Unauthorized        who asks did not prove who they are
+    ├── Forbidden           who asks is known, and may not do this
+    ├── Conflict            what is asked for contradicts what is there
+    ├── TooManyRequests     who asks has asked for too much; repeating later helps
     ├── Unavailable         a service does not answer; repeating may help
     ├── StorageFull         the storage took no more bytes; repeating may help
     └── StepFailed          a step ran and did not reach its end
@@ -40,12 +45,36 @@ class BadLabels(BadInput):
     """A label file, or a set of them, that cannot be used."""
 
 
+class TooLarge(BadInput):
+    """More bytes than are taken."""
+
+
 class NotFound(ActverseError):
     """A thing that was named is not there."""
 
 
 class Refused(ActverseError):
     """A thing that was asked for is not allowed."""
+
+
+class Unauthorized(ActverseError):
+    """Who asks did not prove who they are."""
+
+
+class Forbidden(ActverseError):
+    """Who asks is known, and may not do this."""
+
+
+class Conflict(ActverseError):
+    """What is asked for contradicts what is there."""
+
+
+class TooManyRequests(ActverseError):
+    """Too much was asked for; it may be asked again in ``retry_after`` seconds."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class Unavailable(ActverseError):

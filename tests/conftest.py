@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from actverse.client import Client
-from actverse.stack import Addresses, Stack, api_key_path, find_running, running
-from actverse.upload import upload_file, upload_folder
+from actverse.stack import Addresses, Stack, find_running, running
 from actverse.watch import Outcome, watch_task
+from actverse.where import local_key
 from components.settings import Settings
 
 
@@ -29,10 +29,7 @@ class RunningStack:
 
     def submit(self, video: Path | str, labels: Path, **request: Any) -> str:
         """Post a task as the command line does; return its id."""
-        layout = self.settings.layout
-        file_path = upload_file(layout, video) if isinstance(video, Path) else video
-        body = {"file_path": file_path, "labels_path": upload_folder(layout, labels), **request}
-        return self.client.create_task(body)
+        return self.client.create_task(video, labels, **request)
 
     def outcome(self, task_id: str) -> Outcome:
         """Wait for a task's end."""
@@ -46,6 +43,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     with running(settings) as started:
         addresses = find_running(settings.home)
         assert addresses is not None
-        key = api_key_path(settings.home).read_text()
+        key = local_key(settings)
         with Client(addresses.gateway, key) as client:
             yield RunningStack(started, addresses, client)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from actverse.sample import SampleTruth, make_sample
+from components.errors import BadLabels
 from components.video.writer import Mp4Writer
 
 FRAMES = 40
@@ -68,11 +69,6 @@ def test_a_video_that_cannot_be_used(stack, good, tmp_path: Path, make: Callable
     assert not layout.frames(task_id).exists()
 
 
-def _clear(labels: Path) -> None:
-    for path in labels.iterdir():
-        path.unlink()
-
-
 def _all_empty(labels: Path) -> None:
     for path in labels.iterdir():
         path.write_text("")
@@ -102,7 +98,6 @@ def _too_few(labels: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "sentence"),
     [
-        (_clear, "no label file"),
         (_all_empty, "no object"),
         (_unknown_class, "frame_000004.txt, line 1: class 7 is unknown"),
         (_out_of_range, "outside 0 to 1"),
@@ -122,6 +117,14 @@ def test_labels_that_cannot_be_used(stack, good, tmp_path: Path, spoil: Callable
     assert sentence in outcome.error
     assert "broke:" not in outcome.error
     assert not (stack.settings.layout.train_log(task_id) / "model.pt").exists()
+
+
+def test_a_label_folder_without_labels_is_not_even_sent(stack, good, tmp_path: Path):
+    (tmp_path / "labels").mkdir()
+    before = [task["task_id"] for task in stack.client.tasks()]
+    with pytest.raises(BadLabels, match="no label file"):
+        stack.submit(good[0], tmp_path / "labels")
+    assert [task["task_id"] for task in stack.client.tasks()] == before
 
 
 @pytest.mark.parametrize(
@@ -144,7 +147,7 @@ def test_a_file_that_is_not_there(stack, good, tmp_path: Path):
     _, truth = good
     truth.write_labels(tmp_path / "labels", range(0, FRAMES, 4))
     outcome = stack.outcome(
-        stack.submit("uploads/none.mp4", tmp_path / "labels", names=list(truth.spec.names))
+        stack.submit("key:uploads/none.mp4", tmp_path / "labels", names=list(truth.spec.names))
     )
     assert outcome.state == "failed"
     assert "'uploads/none.mp4'" in outcome.error

@@ -11,6 +11,7 @@ from actverse.sample import make_sample
 from actverse.stack import find_running
 
 HEAVY = ("torch", "ultralytics", "mlflow", "kfp", "onnx", "cv2", "av", "fastapi", "sqlalchemy")
+NOT_FOR_HELP = (*HEAVY, "httpx", "pydantic", "rich", "numpy", "yaml")
 
 
 def _actverse(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -24,15 +25,31 @@ def _actverse(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy():
-    code = (
-        "import sys; from actverse.cli import main; sys.argv = ['actverse', '--help']\n"
-        f"main(); print([m for m in {HEAVY!r} if m in sys.modules])"
+    out = _imported(
+        "from actverse.cli import main; sys.argv = ['actverse', '--help']; main()", NOT_FOR_HELP
     )
+    assert "Usage: actverse" in out
+    assert out.strip().endswith("[]")
+
+
+@pytest.mark.parametrize(
+    ("statement", "heavy"),
+    [
+        ("import actverse; actverse.__version__", NOT_FOR_HELP),
+        ("import actverse; actverse.Client", (*HEAVY, "numpy", "pydantic", "yaml", "celery")),
+        ("import actverse.task_commands, actverse.admin_commands", HEAVY),
+    ],
+)
+def test_who_only_asks_a_gateway_imports_nothing_heavy(statement: str, heavy: tuple[str, ...]):
+    assert _imported(statement, heavy).strip().endswith("[]")
+
+
+def _imported(statement: str, modules: tuple[str, ...]) -> str:
+    code = f"import sys\n{statement}\nprint([m for m in {modules!r} if m in sys.modules])"
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert "Usage: actverse" in answer.stdout
-    assert answer.stdout.strip().endswith("[]")
+    return answer.stdout
 
 
 @pytest.mark.parametrize(
@@ -43,11 +60,14 @@ def test_help_imports_nothing_heavy():
         (("run", "{video}", "--labels", "{folder}", "--epochs", "0"), "epochs"),
         (("run", "{video}", "--labels", "{folder}", "--held-out", "2"), "held_out"),
         (("run", "{video}", "--labels", "{folder}", "--model", "resnet"), "model"),
+        (("submit", "{video}", "--labels", "{folder}"), "No stack runs"),
+        (("tasks",), "No stack runs"),
         (("extract", "{missing}", "--out", "{folder}"), "missing"),
     ],
 )
 def test_input_that_cannot_be_used_ends_at_once_with_a_sentence(tmp_path, arguments, sentence):
     (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "frame_000000.txt").write_text("0 0.5 0.5 0.1 0.1\n")
     (tmp_path / "a.mp4").write_bytes(b"x")
     places = {
         "video": tmp_path / "a.mp4",

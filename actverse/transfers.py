@@ -1,0 +1,303 @@
+"""Files to and from a gateway: streamed, whole at their end, their sizes compared."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import httpx
+
+from actverse.rest import UPLOAD_TIMEOUT, Connection
+from components.errors import ActverseError, BadInput, BadLabels, TooManyRequests, Unavailable
+from components.files import whole_file
+from components.label_files import find_images, find_labels
+from components.steps import Progress
+from components.storage_keys import checked_key, is_listed, path_of
+
+_PIECE = 2**20
+_AT_A_TIME = 4
+_WAITS = (0.2, 0.5, 1.5, 4.0)
+_DESCRIPTIONS = ("data.yaml", "classes.txt")
+_SAME_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file that can be fetched.
+
+    Attributes:
+        name: '/'-separated, relative to the folder it is to lie in.
+        path: where the gateway has it.
+        modified: ISO 8601.
+        link: another place where it may be had without a key; empty if there is none.
+    """
+
+    name: str
+    path: str
+    bytes: int
+    modified: str
+    link: str = ""
+
+
+def key_path(key: str) -> str:
+    """The path of one of the user's own files at the gateway.
+
+    Raises:
+        Refused: if it can be no key.
+    """
+    return f"/files/{quote(checked_key(key))}"
+
+
+def label_files(folder: Path) -> dict[str, Path]:
+    """The files of a label folder that a task reads, by their names in it.
+
+    Raises:
+        BadLabels: if the folder is missing or holds no label, or two share a name.
+    """
+    if not folder.is_dir():
+        raise BadLabels(f"There is no label folder at {folder}: give one that exists.")
+    images = find_images(folder)
+    labels = find_labels(folder, images)
+    if not labels:
+        raise BadLabels(
+            f"The folder {folder} holds no label file: put one YOLO .txt for each image in it."
+        )
+    described = [folder / name for name in _DESCRIPTIONS]
+    found = [*images.values(), *labels.values(), *(path for path in described if path.is_file())]
+    return {path.relative_to(folder).as_posix(): path for path in found}
+
+
+def folder_files(folder: Path) -> dict[str, Path]:
+    """All files of a folder but the hidden ones, by their names in it.
+
+    Raises:
+        BadInput: if the folder is missing, or there is none.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"There is no folder at {folder}: give one that exists.")
+    named = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    files = {name: path for name, path in named.items() if is_listed(name) and path.is_file()}
+    if not files:
+        raise BadInput(f"The folder {folder} holds no file: put some into it.")
+    return files
+
+
+def send(
+    connection: Connection,
+    files: dict[str, Path],
+    params: dict[str, str],
+    progress: Progress,
+) -> None:
+    """Upload files, by the keys that they are to have; a few at a time.
+
+    Args:
+        progress: told of bytes, all files together.
+
+    Raises:
+        BadInput: if one is missing or changes meanwhile.
+        TooLarge, StorageFull, Unavailable: as the gateway says.
+    """
+    for path in files.values():
+        if not path.is_file():
+            raise BadInput(f"There is no file at {path}: give a path that exists.")
+    tell = _Sum(sum(path.stat().st_size for path in files.values()), progress)
+    tell(0)
+    stopped = threading.Event()
+
+    def send_one(key: str, path: Path) -> None:
+        try:
+            if stopped.is_set():
+                raise CancelledError
+            _send_one(connection, path, key, params, tell, stopped)
+        except BaseException:
+            stopped.set()
+            raise
+
+    if len(files) == 1:
+        send_one(*files.copy().popitem())
+        return
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        sendings = [pool.submit(send_one, key, path) for key, path in files.items()]
+        try:
+            wait(sendings, return_when=FIRST_EXCEPTION)
+        finally:
+            stopped.set()  # also by Ctrl-C
+    for sending in sendings:
+        # Those that were stopped were so because of another one.
+        if not isinstance(sending.exception(), CancelledError):
+            sending.result()
+
+
+def fetch(
+    connection: Connection, files: Iterable[Remote], folder: Path, progress: Progress
+) -> list[Path]:
+    """Download files to a folder; those that are there, as they are to be, stay.
+
+    Each appears whole, with the moment at which it was written there; a download that is cut
+    off goes on where it was.
+
+    Args:
+        progress: told of bytes, all files together.
+
+    Raises:
+        Refused: if a name leads out of the folder.
+        Unavailable: if the gateway stays away, or a file changes meanwhile.
+        StorageFull: if the disk here is full.
+    """
+    files = list(files)
+    tell = _Sum(sum(file.bytes for file in files), progress)
+    tell(0)
+    paths = []
+    for file in files:
+        target = path_of(folder, file.name)
+        paths.append(target)
+        if _is_there(file, target):
+            tell(file.bytes)
+            continue
+        with whole_file(target) as beside, beside.open("wb") as writing:
+            _Download(connection, file, writing, tell).run()
+            writing.flush()
+            moment = datetime.fromisoformat(file.modified).timestamp()
+            os.utime(beside, (moment, moment))
+    return paths
+
+
+class _Sum:
+    """Tells of bytes of several files together; called from several threads."""
+
+    def __init__(self, total: int, progress: Progress) -> None:
+        self.total, self.done = total, 0
+        self._progress, self._lock = progress, threading.Lock()
+
+    def __call__(self, count: int) -> None:
+        with self._lock:
+            self.done += count
+            self._progress(self.done, self.total)
+
+
+def _send_one(
+    connection: Connection,
+    path: Path,
+    key: str,
+    params: dict[str, str],
+    tell: Callable[[int], None],
+    stopped: threading.Event,
+) -> None:
+    size, told = path.stat().st_size, 0
+
+    def pieces() -> Iterator[bytes]:
+        nonlocal told
+        tell(-told)  # what was sent before is sent again
+        told = 0
+        with path.open("rb") as file:
+            while piece := file.read(_PIECE):
+                if stopped.is_set():
+                    raise CancelledError
+                if told + len(piece) > size:
+                    break
+                yield piece
+                told += len(piece)
+                tell(len(piece))
+        if piece or told < size:
+            raise BadInput(f"{path} changes while it is sent: wait until it is finished.")
+
+    answer = connection.call(
+        "PUT",
+        key_path(key),
+        body=pieces,
+        headers={"Content-Length": str(size), "Content-Type": "application/octet-stream"},
+        params=params,
+        timeout=UPLOAD_TIMEOUT,
+    )
+    if answer.get("bytes") != size:
+        raise Unavailable(
+            f"Of the {size} bytes of {path} {answer.get('bytes')} have arrived: send it again."
+        )
+
+
+def _is_there(file: Remote, target: Path) -> bool:
+    """Whether it was fetched before and is the same still, by its size and moment."""
+    if not target.is_file():
+        return False
+    found = target.stat()
+    modified = datetime.fromisoformat(file.modified).timestamp()
+    return found.st_size == file.bytes and abs(found.st_mtime - modified) < _SAME_SECONDS
+
+
+class _Download:
+    """One file on its way into an open one."""
+
+    def __init__(
+        self, connection: Connection, file: Remote, writing: IO[bytes], tell: Callable[[int], None]
+    ) -> None:
+        self.connection, self.file, self.writing, self.tell = connection, file, writing, tell
+        self.etag = ""
+
+    def run(self) -> None:
+        if not (self.file.link.startswith(("http://", "https://")) and self._by_link()):
+            self._from_gateway()
+        if (found := self.writing.tell()) != self.file.bytes:
+            raise Unavailable(
+                f"{self.file.name} has {found} bytes, not {self.file.bytes}: it has changed "
+                "meanwhile, so fetch it again."
+            )
+
+    def _by_link(self) -> bool:
+        """Fetch it by its link; False if that fails: not everybody reaches the store itself."""
+        try:
+            # The key is the gateway's business only.
+            with (
+                httpx.Client(trust_env=False, timeout=UPLOAD_TIMEOUT) as http,
+                http.stream("GET", self.file.link, headers=self._headers()) as answer,
+            ):
+                if answer.is_success:
+                    self._write(answer)
+                    return self.writing.tell() == self.file.bytes
+        except httpx.HTTPError:
+            pass
+        return False
+
+    def _from_gateway(self) -> None:
+        waits = iter(_WAITS)
+        while True:
+            at = self.writing.tell()
+            if at and at == self.file.bytes:
+                return  # it was cut off after its last byte
+            try:
+                with self.connection.stream(
+                    self.file.path, self._headers(), UPLOAD_TIMEOUT
+                ) as answer:
+                    self._write(answer)
+                    return
+            except (httpx.TransportError, Unavailable, TooManyRequests) as error:
+                if self.writing.tell() > at:
+                    waits = iter(_WAITS)  # it gets on
+                if (wait := next(waits, None)) is None:
+                    if isinstance(error, ActverseError):
+                        raise
+                    raise self.connection.away(error) from error
+                asked = error.retry_after if isinstance(error, TooManyRequests) else 0.0
+                time.sleep(max(wait, min(asked, 60.0)))
+
+    def _headers(self) -> dict[str, str]:
+        # Compressed, its ranges would count something else.
+        headers = {"Accept-Encoding": "identity"}
+        if self.etag and (at := self.writing.tell()):
+            headers |= {"Range": f"bytes={at}-", "If-Range": self.etag}
+        return headers
+
+    def _write(self, answer: httpx.Response) -> None:
+        if answer.status_code != httpx.codes.PARTIAL_CONTENT:
+            self.tell(-self.writing.tell())
+            self.writing.seek(0)
+            self.writing.truncate()
+        self.etag = answer.headers.get("ETag", "")
+        for piece in answer.iter_bytes():
+            self.writing.write(piece)
+            self.tell(len(piece))
