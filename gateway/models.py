@@ -45,7 +45,7 @@ class Task(Base):
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     updated: Mapped[datetime] = mapped_column(UtcDateTime, default=now, onupdate=now)
     steps: Mapped[list["Step"]] = relationship(
-        back_populates="task", order_by="Step.position", cascade="all, delete-orphan"
+        back_populates="task", order_by="Step.position, Step.id", cascade="all, delete-orphan"
     )
 
 

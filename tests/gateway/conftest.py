@@ -1,10 +1,14 @@
 """The gateway on a database of its own, without any other server."""
 
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import create_engine
+from sqlalchemy.engine import make_url
 
 from components.settings import Settings
 from gateway.app import create_app
@@ -14,8 +18,32 @@ from tests.helpers.brokers import missing_rabbitmq, missing_redis, rabbitmq, red
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(home=tmp_path, api_key_secret="keys-secret", webhook_secret="webhook-secret")
+def database_url() -> Iterator[str]:
+    """SQLite in the home; with ``ACTVERSE_TEST_DATABASE_URL`` a new database of that server."""
+    server = os.environ.get("ACTVERSE_TEST_DATABASE_URL", "")
+    if not server:
+        yield ""
+        return
+    name = f"test_{uuid.uuid4().hex}"
+    engine = create_engine(server, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    try:
+        yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"DROP DATABASE {name} WITH (FORCE)")
+        engine.dispose()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, database_url: str) -> Settings:
+    return Settings(
+        home=tmp_path,
+        database_url=database_url,
+        api_key_secret="keys-secret",
+        webhook_secret="webhook-secret",
+    )
 
 
 @pytest.fixture

@@ -55,10 +55,11 @@ def broker(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, broker: dict[str, str]) -> Settings:
+def settings(tmp_path: Path, broker: dict[str, str], database_url: str) -> Settings:
     """Short leases, so that what is lost costs little."""
     return Settings(
         home=tmp_path,
+        database_url=database_url,
         api_key_secret="keys-secret",
         webhook_secret="webhook-secret",
         lease_seconds=3,
