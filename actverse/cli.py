@@ -1,6 +1,5 @@
 """The command line. Heavy imports wait until a command needs them: help answers at once."""
 
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -435,10 +434,6 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read has enough; nothing is left to be flushed at the end either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
     except ActverseError as error:
         click.echo(f"actverse: {error}", err=True)
         sys.exit(1)

@@ -145,7 +145,10 @@ def _show(settings: Settings) -> None:
 def _print_goes_on(where: Where, stack: Stack | None, task_id: str) -> None:
     say = make_console(stderr=True).print
     if stack is not None:
-        say(f"The stack is stopped. With 'actverse up' the task {task_id} goes on.", markup=False)
+        say(
+            f"The stack is being stopped. With 'actverse up' the task {task_id} goes on.",
+            markup=False,
+        )
         return
     say(f"The task goes on: actverse status {task_id} --watch{where.options}", markup=False)
 
@@ -162,7 +165,8 @@ def _print_places(where: Where, task_id: str, *, stays: bool) -> None:
     elif (results := settings.layout.results(task_id)).exists():
         _line("results", results)
         _line("overlay video", results / "overlaid_results.mp4")
-    _line("training", settings.layout.train_log(task_id))
+    if (training := settings.layout.train_log(task_id)).exists():
+        _line("training", training)
     _line("logs", settings.home / "logs")
 
 

@@ -14,7 +14,7 @@ from actverse.following import Message
 from components.errors import NotFound, Unauthorized, Unavailable
 from gateway.events import EventName, record_event
 from gateway.tasks import cancel_task, read_task, touch
-from tests.actverse.conftest import Gateway, worker
+from tests.actverse.conftest import Gateway, refused_port, worker
 from tests.helpers.relay import Relay
 from tests.helpers.scripted_web import ScriptedWeb, scripted_web
 from tests.helpers.web import Answer, body
@@ -159,6 +159,19 @@ def test_waiting_returns_the_status_of_the_end(gateway, client):
     assert client.wait(task_id, until=("waiting",))["state"] == "cancelled"
 
 
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that were to be waited."""
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        assert sum(waited) < 100
+
+    monkeypatch.setattr("actverse.rest.time.sleep", wait)
+    return waited
+
+
 # Gateways behind something that lets no stream through
 
 
@@ -209,6 +222,13 @@ def test_where_no_stream_comes_through_the_status_is_asked_for(web, monkeypatch,
     assert len(web.requests["/tasks/t-1/events"]) == 1
     assert len(told) == 1
     assert "does not come through" in told[0]
+
+
+def test_a_gateway_that_never_was_there_is_not_waited_for(no_waits):
+    address = f"http://127.0.0.1:{refused_port()}"
+    with Client(address, "av_x") as client, pytest.raises(Unavailable, match="does not answer"):
+        next(client.watch("t-1"))
+    assert sum(no_waits) < 10
 
 
 def test_who_loses_the_key_meanwhile_is_told_so(web):
