@@ -14,6 +14,7 @@ from gateway.api import (
     metrics,
     models,
     notifications,
+    page,
     status,
     tasks,
     training,
@@ -64,6 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         webhooks,
         health,
         metrics,
+        page,
     )
     for subject in subjects:
         app.include_router(subject.router)

@@ -25,9 +25,9 @@ class Told:
 
 
 @contextmanager
-def running_gateway(app: FastAPI) -> Iterator[str]:
-    """The base URL of ``app`` behind a real server."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def running_gateway(app: FastAPI, port: int = 0) -> Iterator[str]:
+    """The base URL of ``app`` behind a real server, on a free port if none is given."""
+    listener = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(
         uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, ws_ping_interval=None)
     )
