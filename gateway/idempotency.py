@@ -14,8 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from components.errors import Conflict
 from gateway.models import IdempotencyKey, Task
-from gateway.problems import Conflict
 
 
 def digest_of(*parts: Any) -> str:

@@ -17,10 +17,10 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from components.errors import BadInput
+from components.errors import BadInput, TooManyRequests
 from components.settings import Settings
 from gateway.keys import Caller
-from gateway.problems import TooManyRequests, problem
+from gateway.problems import problem
 
 if TYPE_CHECKING:
     from limits import RateLimitItem

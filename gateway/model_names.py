@@ -5,8 +5,8 @@ import re
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from components.errors import Conflict
 from gateway.models import Task
-from gateway.problems import Conflict
 from gateway.work import Work
 
 _MAKING = ("loop", "training", "deployment")

@@ -16,9 +16,14 @@ from starlette.routing import Match
 from components.errors import (
     ActverseError,
     BadInput,
+    Conflict,
+    Forbidden,
     NotFound,
     Refused,
     StorageFull,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
     Unavailable,
 )
 
@@ -30,22 +35,6 @@ _RETRY_SECONDS = 5
 _LONGEST_DETAIL = 2000
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _UNPROCESSABLE = "__unprocessable__"
-
-
-class Unauthorized(ActverseError):
-    """The caller did not prove who they are."""
-
-
-class Forbidden(ActverseError):
-    """The caller is known, and may not do this."""
-
-
-class Conflict(ActverseError):
-    """What is asked for contradicts what is there."""
-
-
-class TooLarge(BadInput):
-    """More bytes than are taken."""
 
 
 class UnsupportedMediaType(BadInput):
@@ -62,14 +51,6 @@ class RangeNotSatisfiable(BadInput):
 
 class Unprocessable(BadInput):
     """A body whose form is right and whose values are not."""
-
-
-class TooManyRequests(ActverseError):
-    """A key has asked for too much; it may ask again in ``retry_after`` seconds."""
-
-    def __init__(self, message: str, retry_after: float) -> None:
-        super().__init__(message)
-        self.retry_after = retry_after
 
 
 # The first class that fits gives the status; the class's name makes the stable type.

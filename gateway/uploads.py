@@ -16,9 +16,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from components.errors import BadInput
+from components.errors import BadInput, TooLarge
 from components.storage import Storage, StoredFile
-from gateway.problems import TooLarge
 
 _PIECE = 2**20
 _SILENCE_SECONDS = 60.0

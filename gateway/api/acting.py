@@ -2,9 +2,9 @@
 
 from fastapi import Request
 
+from components.errors import Forbidden
 from components.storage import Storage
 from gateway.keys import Caller
-from gateway.problems import Forbidden
 
 
 def acting_for(caller: Caller, user_id: str | None) -> str:

@@ -9,11 +9,11 @@ from sqlalchemy.orm import Session
 from starlette.datastructures import State
 from starlette.requests import HTTPConnection
 
+from components.errors import Forbidden, Unauthorized
 from components.settings import Settings
 from gateway.callers import Callers
 from gateway.keys import Caller
 from gateway.limits import RateLimits, client_address
-from gateway.problems import Forbidden, Unauthorized
 
 __all__ = [
     "AdminCaller",

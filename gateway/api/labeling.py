@@ -2,16 +2,15 @@
 
 from http import HTTPStatus
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Request, Response
 from sqlalchemy.exc import IntegrityError
 
-from components.errors import NotFound
+from components.errors import Conflict, NotFound
 from gateway.api.acting import acting_for, storage_of
 from gateway.api.dependencies import CurrentCaller, SessionDep
-from gateway.api.starting import LOCATION, Starting
+from gateway.api.starting import LOCATION, send_task
 from gateway.openapi import problems
 from gateway.places import check_folder
-from gateway.problems import Conflict
 from gateway.schemas import TaskCreated
 from gateway.schemas.labeling import LabelingRequest, LabelingStatus
 from gateway.tasks import extend_task, read_task, work_of
@@ -36,7 +35,7 @@ def request_labels(
     response: Response,
     caller: CurrentCaller,
     session: SessionDep,
-    starter: Starting,
+    background: BackgroundTasks,
 ) -> TaskCreated:
     """A task of yours that has ended goes on with it."""
     scope = acting_for(caller, body.user_id) if body.user_id else caller.scope
@@ -48,7 +47,7 @@ def request_labels(
     except IntegrityError as error:
         raise Conflict(f"The labels of {body.task_id} are being asked for already.") from error
     response.headers["Location"] = f"/labeling/{task.id}"
-    starter.send(task.id)
+    background.add_task(send_task, request.app.state, task.id)
     return TaskCreated(task_id=task.id)
 
 

@@ -21,11 +21,10 @@ from pydantic import BaseModel, Field, ValidationError
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
-from components.errors import ActverseError, BadInput
+from components.errors import ActverseError, BadInput, Unauthorized
 from gateway.api.dependencies import CurrentCaller, admit, authenticate
 from gateway.live import Live, Watch
 from gateway.openapi import problems
-from gateway.problems import Unauthorized
 from gateway.schemas import TaskStatus
 
 router = APIRouter(tags=["tasks"])

@@ -12,12 +12,11 @@ from pydantic import BaseModel
 from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
-from components.errors import BadInput, Refused
+from components.errors import BadInput, Refused, TooLarge, Unauthorized
 from gateway.api.starting import send_task
 from gateway.database import Sessions
 from gateway.models import Step, WebhookDelivery, now
 from gateway.openapi import problems
-from gateway.problems import TooLarge, Unauthorized
 from gateway.webhook import DELIVERY_ID, SIGNATURE, TIMESTAMP, verify_delivery, verify_token
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
