@@ -255,7 +255,7 @@ def test_results_are_listed_saved_and_played(
     folder = settings.layout.root / "inference_results" / task_id
     folder.mkdir(parents=True)
     write_video(folder / "overlaid_results.mp4")
-    (folder / HOSTILE).write_text("hostile?#%")
+    (folder / f"{HOSTILE}?a#b%41").write_text("its words")
     succeed(sessions, task_id)
     downloads = tmp_path / "downloads"
     tab.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
@@ -267,5 +267,5 @@ def test_results_are_listed_saved_and_played(
         _click(tab, "[aria-label='Play overlaid_results.mp4']")
         tab.wait_for("document.querySelector('video')?.readyState >= 2")
         _click(tab, "#files li:first-child button")
-        wait_until(lambda: [file.read_text() for file in downloads.glob("*")] == ["hostile?#%"])
+        wait_until(lambda: [file.read_text() for file in downloads.glob("*")] == ["its words"])
         _assert_harmless(tab, url, api_key)
