@@ -1,4 +1,4 @@
-"""The gateway's application. ``uvicorn --factory gateway.app:create_app``"""
+"""The gateway's application; ``gateway.server`` makes a server of it."""
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
