@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 from celery import Celery, chain, chord, group
+from sqlalchemy import update
 
 from components.settings import Settings
 from gateway.celery_app import STEP
@@ -25,8 +26,11 @@ class Dispatcher:
         self.sessions = sessions
         self.celery = celery
 
-    def send(self, task_id: str) -> bool:
+    def send(self, task_id: str, *, noted: bool = False) -> bool:
         """Queue what a task has to do next, and all that follows up to the training.
+
+        Args:
+            noted: whether ``recover`` has written down already that it is queued.
 
         Returns:
             False if the broker is away: beat queues it later, so nothing is lost.
@@ -36,7 +40,7 @@ class Dispatcher:
             if task.state not in OPEN:
                 return True
             stages = self._brought_by_messages(unfinished_stages(task))
-            for step in stages[0] if stages else []:
+            for step in stages[0] if stages and not noted else []:
                 step.queued = now()
                 step.sendings += 1
         if not stages:
@@ -50,8 +54,18 @@ class Dispatcher:
                 error,
                 extra={"task_id": task_id},
             )
+            self._forget(stages[0])
             return False
         return True
+
+    def _forget(self, steps: list[Step]) -> None:
+        """Nothing was sent for these: beat need not wait until it has been lost."""
+        with self.sessions.begin() as session:
+            session.execute(
+                update(Step)
+                .where(Step.id.in_([step.id for step in steps]), Step.state == "pending")
+                .values(queued=None)
+            )
 
     def _brought_by_messages(self, stages: list[list[Step]]) -> list[list[Step]]:
         """The stages up to the training, which the watcher takes by itself."""

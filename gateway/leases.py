@@ -161,7 +161,7 @@ def finish_step(session: Session, step_id: int, holder: str, facts: dict[str, An
     _end_attempt(session, step, "succeeded", "")
     task = step.task
     stages = unfinished_stages(task)
-    task.state = "running" if stages else "succeeded"
+    _move(session, task, "running" if stages else "succeeded")
     if stages and stages[0][0].position > step.position:
         # The message that brought this step brings the next ones.
         for following in stages[0]:
@@ -211,7 +211,7 @@ def release_step(
     changed = news or step.task.state != "waiting"
     _forget_attempt(session, step)
     session.refresh(step)
-    step.task.state = "waiting"
+    _move(session, step.task, "waiting")
     if changed:
         touch(step.task)
     return step.task
@@ -286,8 +286,9 @@ def recover(
 def _overdue(step: Step, moment: datetime, requeue: timedelta) -> bool:
     if step.queued is None:
         return True
-    patience = timedelta(0) if step.state == "waiting" else requeue * 2 ** min(step.sendings, 4)
-    return step.queued + patience <= moment
+    if step.state == "waiting" and step.sendings == 0:
+        return step.queued <= moment  # the time of its next look, which nobody has asked for yet
+    return step.queued + requeue * 2 ** min(step.sendings, 4) <= moment
 
 
 def _first_stage(task: Task | None) -> list[Step]:
@@ -316,6 +317,17 @@ def _one(result: Any) -> bool:
 def _checked(result: Any) -> None:
     if not _one(result):
         raise LeaseLost("Somebody else has taken this step over, or its task was cancelled.")
+
+
+def _move(session: Session, task: Task, state: str) -> None:
+    """Bring a task to another state, unless it has failed or was cancelled meanwhile."""
+    session.execute(
+        update(Task)
+        .where(Task.id == task.id, Task.state.in_(OPEN))
+        .values(state=state)
+        .execution_options(synchronize_session=False)
+    )
+    session.refresh(task, ["state"])
 
 
 def _end_attempt(session: Session, step: Step, outcome: str, error: str) -> None:

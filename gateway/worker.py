@@ -149,7 +149,7 @@ def _recover(here: _Process) -> None:
         )
     for task_id, names in found:
         logger.warning("steps are queued again: %s", ", ".join(names), extra={"task_id": task_id})
-        here.dispatcher.send(task_id)
+        here.dispatcher.send(task_id, noted=True)
 
 
 def _connect_signals(settings: Settings) -> None:

@@ -88,6 +88,18 @@ def test_parts_run_side_by_side_and_what_follows_waits_for_all(sessions):
     assert _read(sessions, task_id).state == "succeeded"
 
 
+def test_a_part_that_ends_after_another_has_failed_does_not_revive_the_task(sessions):
+    task_id = _task(sessions, "inference")
+    for name in ("download", "validate", "convert", "analyse"):
+        _finish(sessions, _claim(sessions, task_id, name))
+    csv, overlay = (_claim(sessions, task_id, name) for name in ("csv", "overlay"))
+    with sessions.begin() as session:
+        fail_step(session, csv.id, "w1", "It broke.", None)
+    _finish(sessions, overlay)
+    task = _read(sessions, task_id)
+    assert (task.state, task.error) == ("failed", "It broke.")
+
+
 def test_a_step_whose_lease_ran_out_is_given_to_another(sessions):
     task_id = _task(sessions)
     lost = _claim(sessions, task_id, "download", "dead")
@@ -255,6 +267,17 @@ def test_a_waiting_step_is_found_when_its_time_has_come(sessions):
         with sessions.begin() as session:
             release_step(session, step.id, "w1", 0, 4, timedelta(seconds=wait))
         assert _recovered(sessions) == expected
+
+
+def test_a_look_that_nobody_has_taken_yet_is_not_asked_for_again_at_once(sessions):
+    task_id = _task(sessions, "training")
+    step = _claim(sessions, task_id, "labels")
+    with sessions.begin() as session:
+        release_step(session, step.id, "w1", 0, 4, timedelta(0))
+    assert _recovered(sessions) == [(task_id, ["labels"])]
+    assert _recovered(sessions) == []
+    _age(sessions, task_id, "labels", 61)
+    assert _recovered(sessions) == [(task_id, ["labels"])]
 
 
 def test_a_training_and_what_has_ended_are_not_found(sessions):
