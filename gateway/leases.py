@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Update, or_, select, update
+from sqlalchemy import CursorResult, Update, func, or_, select, update
 from sqlalchemy.orm import Session, selectinload
 
 from components.errors import ActverseError
@@ -33,8 +33,8 @@ def claim_step(
     """Take a step with a lease on it; None if it may not run now.
 
     It may run when every step before it has succeeded and it is pending or waiting and its
-    time has come, or when the lease of whoever ran it has run out. After ``MAX_ATTEMPTS``
-    the task fails instead.
+    time has come, or when the lease of whoever ran it has run out. A step that was lost
+    ``MAX_ATTEMPTS`` times fails the task instead.
     """
     query = select(Task).where(Task.id == task_id).options(selectinload(Task.steps))
     task = session.scalars(query).one_or_none()
@@ -43,14 +43,11 @@ def claim_step(
     if task is None or step is None or not _may_run(step, moment):
         return None
     was_lost, was_waiting = step.state == "running", step.state == "waiting"
-    if step.attempt >= MAX_ATTEMPTS:
+    if was_lost and (lost := 1 + _times_lost(session, step)) >= MAX_ATTEMPTS:
         # It has taken its worker with it each time, or was never let to end.
-        _end_attempt(session, step, "lost" if was_lost else "failed", "")
-        _fail_task(
-            session,
-            step,
-            f"The step {name} was lost {step.attempt} times: read the worker's log.",
-        )
+        _end_attempt(session, step, "lost", "")
+        sentence = f"The step {name} was lost {lost} times: read the worker's log."
+        _fail_task(session, step, sentence)
         return None
     taken = session.execute(
         update(Step)
@@ -328,6 +325,13 @@ def _move(session: Session, task: Task, state: str) -> None:
         .execution_options(synchronize_session=False)
     )
     session.refresh(task, ["state"])
+
+
+def _times_lost(session: Session, step: Step) -> int:
+    query = select(func.count()).where(
+        Attempt.task_id == step.task_id, Attempt.step == step.name, Attempt.outcome == "lost"
+    )
+    return session.scalar(query) or 0
 
 
 def _end_attempt(session: Session, step: Step, outcome: str, error: str) -> None:

@@ -36,11 +36,14 @@ from gateway.leases import (
 from gateway.models import Step, Task
 from gateway.steps.context import StepContext, Waiting
 from gateway.tasks import work_of
+from gateway.work import is_url
 
 logger = logging.getLogger("actverse.steps")
 
 _PROGRESS_SECONDS = 0.2
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 2, 300
+# With that backoff some ten minutes in the mean.
+_PATIENT_ATTEMPTS = 12
 # What may pass by itself.
 _PASSING = (Unavailable, StorageFull)
 # Those beside which no other step of the task writes to the task's folders.
@@ -225,7 +228,9 @@ class StepRunner:
         if self.stopping.is_set():
             retry = 0.0
         # A database that is locked or away is no fault of the step's.
-        elif isinstance(error, (*_PASSING, OperationalError)) and step.attempt < MAX_ATTEMPTS:
+        elif isinstance(error, (*_PASSING, OperationalError)) and step.attempt < _tries(
+            step, context, error
+        ):
             retry = get_exponential_backoff_interval(
                 _BACKOFF_SECONDS, step.attempt - 1, _BACKOFF_MAX_SECONDS, full_jitter=True
             )
@@ -245,6 +250,16 @@ class StepRunner:
             )
         announce(self.settings, step.task_id)
         return Ended(Outcome.FAILED) if retry is None else Ended(Outcome.RETRIED, retry)
+
+
+def _tries(step: Step, context: StepContext | None, error: Exception) -> int:
+    """How often a step is begun while what it needs is away.
+
+    Our own services come back; who gave a wrong address, or has to free space, is to hear of
+    it soon.
+    """
+    theirs = step.name == "download" and context is not None and is_url(context.work.file_path)
+    return MAX_ATTEMPTS if theirs or isinstance(error, StorageFull) else _PATIENT_ATTEMPTS
 
 
 _PIPELINE_EVENTS = {

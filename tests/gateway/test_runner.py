@@ -1,0 +1,43 @@
+"""One claimed step, run to its end: how often it is tried while something is away."""
+
+from datetime import timedelta
+
+import pytest
+
+from components.errors import BadInput, StorageFull, Unavailable
+from components.storage import open_storage
+from gateway.leases import MAX_ATTEMPTS, claim_step
+from gateway.models import Step
+from gateway.runner import Outcome, StepRunner
+from gateway.tasks import create_task, read_task
+from gateway.work import Work
+
+
+@pytest.mark.parametrize(
+    ("file_path", "error", "outcome"),
+    [
+        ("clip.mp4", Unavailable("The storage is away."), Outcome.RETRIED),
+        ("https://lab.example/clip.mp4", Unavailable("The host is away."), Outcome.FAILED),
+        ("clip.mp4", StorageFull("No space is left."), Outcome.FAILED),
+        ("clip.mp4", BadInput("It is no video."), Outcome.FAILED),
+    ],
+    ids=["ours", "theirs", "full", "bad"],
+)
+def test_our_own_services_are_waited_for_longer(settings, sessions, file_path, error, outcome):
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "upload", Work(file_path=file_path)).id
+        session.flush()
+        session.get_one(Step, read_task(session, task_id).steps[0].id).attempt = MAX_ATTEMPTS - 1
+    with sessions.begin() as session:
+        step = claim_step(session, task_id, "download", "w1", timedelta(seconds=30))
+    assert step.attempt == MAX_ATTEMPTS
+
+    def fail(context):
+        raise error
+
+    ended = StepRunner(settings, sessions, open_storage(settings)).run(step, "w1", fail)
+    assert ended.outcome is outcome
+    with sessions() as session:
+        row = read_task(session, task_id).steps[0]
+        assert row.error == str(error)
+        assert row.state == ("pending" if outcome is Outcome.RETRIED else "failed")
