@@ -123,10 +123,30 @@ class Settings(BaseSettings):
     )
     log_format: Literal["json", "text"] = "json"
     labeling_poll_seconds: float = Field(
-        5.0, gt=0, description="between two looks at whether the labels are complete"
+        5.0, gt=0, description="between two looks at labels that are being made"
+    )
+    labeling_poll_max_seconds: float = Field(
+        60.0, gt=0, description="between two looks where nothing has changed for long"
+    )
+    labeling_settle_seconds: float = Field(
+        10.0, ge=0, description="complete labels count once they are unchanged for so long"
     )
     global_model: str = Field(
-        "", description="the served model that pre-annotates frames; none by default"
+        "global", description="the served model that pre-annotates frames, where there is one"
+    )
+    label_studio_url: str = Field(
+        "", description="http://host:port of Label Studio, as the workers reach it"
+    )
+    label_studio_public_url: str = Field(
+        "", description="its address for people; default: label_studio_url"
+    )
+    label_studio_token: SecretStr = Field(
+        SecretStr(""), description="a personal access token of Label Studio, or a legacy one"
+    )
+    label_studio_port: int = Field(0, ge=0, le=65535)
+    label_studio_env: Path = Field(
+        Path(sys.prefix).parent / ".venv-label-studio",
+        description="the environment that the embedded Label Studio runs in",
     )
 
     pipeline_image: str = Field(
@@ -185,6 +205,7 @@ class Settings(BaseSettings):
             folder = Path(self.root) if self.root else self.home / "storage"
             self.root = str(folder.expanduser().absolute())
         self.triton_env = self.triton_env.expanduser().absolute()
+        self.label_studio_env = self.label_studio_env.expanduser().absolute()
         if self.secrets_dir is not None:
             self.secrets_dir = self.secrets_dir.expanduser().absolute()
         self.database_url = self.database_url or f"sqlite:///{self.home / 'actverse.db'}"
