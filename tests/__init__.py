@@ -1,0 +1,1 @@
+"""A package, since sleap-io installs one called tests, which would stand before this folder."""
