@@ -12,7 +12,7 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".
 
 # Text that labelling tools put beside the labels.
 _NOT_LABELS = frozenset(
-    {"classes", "labels", "notes", "readme", "train", "val", "test", "train_test_split"}
+    {"classes", "held_out", "labels", "notes", "readme", "test", "train", "train_test_split", "val"}
 )
 
 

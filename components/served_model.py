@@ -78,7 +78,7 @@ def read_outputs(outputs: Mapping[str, np.ndarray], letterbox: Letterbox) -> lis
     for index, scores in enumerate(outputs[SCORES]):
         n = int(np.count_nonzero(scores))
         boxes = outputs[BOXES][index, :n].reshape(n, 2, 2)
-        keypoints = np.zeros((n, 0, 3), np.float32)
+        keypoints: np.ndarray = np.zeros((n, 0, 3), np.float32)
         if KEYPOINTS in outputs:
             keypoints = outputs[KEYPOINTS][index, :n].copy()
             keypoints[..., :2] = letterbox.restore(keypoints[..., :2])

@@ -31,8 +31,8 @@ class LocalSlot:
     ) -> None:
         self._model = model
         self._pool = pool
-        self._room = np.empty((*images_nhw, 3), np.uint8)
-        self._images = self._room
+        self._room: np.ndarray = np.empty((*images_nhw, 3), np.uint8)
+        self._images: np.ndarray = self._room
         self._pending: Future[dict[str, np.ndarray]] | None = None
 
     def images(self, n: int, height: int, width: int) -> np.ndarray:

@@ -70,7 +70,7 @@ class _BgrConverter:
         self._reformatter = VideoReformatter()
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        bgr = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
+        bgr: np.ndarray = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
         if turns := round(frame.rotation / 90) % 4:
             bgr = np.rot90(bgr, turns)
         return np.ascontiguousarray(bgr)

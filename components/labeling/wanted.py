@@ -1,0 +1,54 @@
+"""What a task wants labelled, as far as it says, and what its labels say where it does not."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from components.errors import BadLabels
+from components.labels import LabelSpec
+
+
+@dataclass(frozen=True)
+class WantedLabels:
+    """The classes and key points that a task asks for; what is empty, the labels may name."""
+
+    task: Literal["detect", "pose"] = "detect"
+    names: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()
+    flip_idx: tuple[int, ...] = ()
+
+    def resolve(
+        self,
+        source: str,
+        names: tuple[str, ...] = (),
+        keypoints: tuple[str, ...] = (),
+        flip_idx: tuple[int, ...] = (),
+    ) -> LabelSpec:
+        """What the model is to learn: as asked for, the gaps filled from the labels' own words.
+
+        Args:
+            source: where the labels come from, for the errors.
+            names, keypoints, flip_idx: as they name them; key points count for pose only.
+
+        Raises:
+            BadLabels: if nobody names the classes or, for pose, the key points, or if what
+                was named does not fit together.
+        """
+        names = self.names or names
+        if not names:
+            raise BadLabels(
+                f"Nobody names the classes of {source}: give --names, or put a classes.txt "
+                "or data.yaml into it."
+            )
+        keypoints = self.keypoints or keypoints if self.task == "pose" else ()
+        flip_idx = self.flip_idx or flip_idx if self.task == "pose" else ()
+        if self.task == "pose" and not keypoints:
+            raise BadLabels(
+                f"Nobody names the key points of {source}: give --keypoints, or put a "
+                "data.yaml with kpt_shape into it."
+            )
+        try:
+            return LabelSpec(task=self.task, names=names, keypoints=keypoints, flip_idx=flip_idx)
+        except ValueError as error:
+            reason = re.sub(r"^Value error, ", "", error.errors()[0]["msg"])  # type: ignore[attr-defined]
+            raise BadLabels(reason) from error
