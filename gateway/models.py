@@ -30,7 +30,8 @@ class Base(DeclarativeBase):
 class Task(Base):
     """One piece of long work: a video's way through the loop, or a part of it.
 
-    ``revision`` grows with every change that a watcher is to see.
+    ``revision`` grows with every change that a watcher is to see. A round of labelling and
+    training that follows another one names its task as ``previous_id``.
     """
 
     __tablename__ = "tasks"
@@ -39,6 +40,7 @@ class Task(Base):
     user_id: Mapped[str] = mapped_column(String(128), index=True)
     kind: Mapped[str] = mapped_column(String(32), default="loop")
     request: Mapped[dict[str, Any]] = mapped_column(JSON)
+    previous_id: Mapped[str] = mapped_column(String(64), index=True, default="")
     state: Mapped[str] = mapped_column(String(16), index=True, default="queued")
     error: Mapped[str] = mapped_column(Text, default="")
     revision: Mapped[int] = mapped_column(default=1)

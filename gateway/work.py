@@ -5,10 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from components.labeling.formats import FormatName
+from components.labeling.wanted import WantedLabels
 from components.layout import checked_name
 from components.training.settings import TrainingSettings
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+Strategy = Literal["uniform", "diverse", "motion", "uncertain", "active"]
 _WEIGHTS_NAME = re.compile(r"yolo(v8|11|26)[nsmlx](-pose)?\.pt")
 
 
@@ -21,7 +24,8 @@ class Work(BaseModel):
     """The particulars of a task; each kind of task uses those that it needs.
 
     Places (``*_path``) are keys below the user's own prefix of the storage, or, for
-    ``file_path``, an http, https or s3 URL.
+    ``file_path``, an http, https or s3 URL. ``labels_now`` says that the labels that are
+    there suffice.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -40,7 +44,13 @@ class Work(BaseModel):
     keypoints: tuple[str, ...] = ()
     flip_idx: tuple[int, ...] = ()
     num_frames: int = Field(120, ge=1, le=100_000)
-    strategy: Literal["uniform"] = "uniform"
+    strategy: Strategy | None = None
+    min_seconds_apart: float | None = Field(None, ge=0)
+    labels_format: FormatName | None = None
+    labeling_tool: Literal["folder", "label-studio"] | None = None
+    labels_now: bool = False
+    labeling_task_id: str = ""
+    round: int = Field(1, ge=1)
     held_out: float = Field(0.2, gt=0, lt=1)
     training: TrainingSettings = TrainingSettings()
 
@@ -64,6 +74,11 @@ class Work(BaseModel):
         if self.training.weights.startswith("key:"):
             keys.append(self.training.weights.removeprefix("key:"))
         return keys
+
+    @property
+    def wanted(self) -> WantedLabels:
+        """What is to be labelled, as far as the task says it."""
+        return WantedLabels(self.task, self.names, self.keypoints, self.flip_idx)
 
     def served_name(self, user_id: str) -> str:
         """The registered model that this task's versions go to."""

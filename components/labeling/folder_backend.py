@@ -1,0 +1,99 @@
+"""Labelling by a folder among the user's own files."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from components.errors import BadLabels, NotFound
+from components.files import write_text
+from components.labeling.backend import LabelingBackend, LabelingState, ProjectPlan
+from components.labeling.label_set import LabelSet
+from components.labeling.opened import opened_labels
+from components.labeling.project import IMAGES, LABELS, PARTS, count_labels, make_project
+from components.labeling.wanted import WantedLabels
+from components.labels import format_yolo_labels
+from components.steps import Progress, no_progress
+from components.storage import Storage
+
+_KEPT_AT_ONCE = ".txt"
+
+
+class FolderBackend(LabelingBackend):
+    """A project is a folder, ``labeling/{title}/``; see ``components/labeling/project.py``.
+
+    Args:
+        place: where a key of the user's lies on this machine.
+    """
+
+    name = "folder"
+
+    def __init__(self, storage: Storage, place: Callable[[str], Path]) -> None:
+        self._storage, self._place = storage, place
+
+    def open(self, plan: ProjectPlan, progress: Progress = no_progress) -> dict[str, Any]:
+        """Lay the images and what a model found in them out; the labels stay as they are."""
+        key = f"labeling/{plan.title}"
+        folder = self._place(key)
+        frames = make_project(
+            plan.frames,
+            plan.preannotations,
+            folder,
+            progress=progress,
+            task=plan.wanted.task,
+            names=plan.wanted.names,
+            keypoints=plan.wanted.keypoints,
+        )
+        for part in PARTS:
+            # Not the whole folder: labels that are in the storage only would be deleted there.
+            if (folder / part).exists():
+                self._storage.keep(folder / part)
+        return {"tool": self.name, "project": key, "url": "", "frames": frames}
+
+    def state(self, project: Mapping[str, Any]) -> LabelingState:
+        """By the files that are there; nobody can skip an image here."""
+        folder = self._bring(project)
+        labelled, total = count_labels(folder)
+        digest = hashlib.sha256()
+        for path in sorted((folder / LABELS).rglob(f"*{_KEPT_AT_ONCE}")):
+            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+            digest.update(path.read_bytes())
+        return LabelingState(total, labelled, 0, digest.hexdigest())
+
+    def read(
+        self, project: Mapping[str, Any], wanted: WantedLabels, images: Mapping[str, Path]
+    ) -> LabelSet:
+        """As the label files say.
+
+        Raises:
+            BadLabels: also for what is wrong in one of them.
+        """
+        with opened_labels(self._bring(project), "yolo") as labels:
+            return labels.read(wanted, images)
+
+    def add(self, project: Mapping[str, Any], labels: LabelSet) -> int:
+        """Write the label files; with the class names beside, if nobody had named them."""
+        folder = self._bring(project)
+        known = {path.stem for path in (folder / IMAGES).iterdir()}
+        if strange := sorted(labels.frames.keys() - known):
+            raise BadLabels(
+                f"{len(strange)} labels belong to no image of {project['project']} "
+                f"({', '.join(strange[:3])}): leave them out."
+            )
+        (folder / LABELS).mkdir(exist_ok=True)
+        written = []
+        for stem, frame in labels.frames.items():
+            path = folder / LABELS / f"{stem}.txt"
+            write_text(path, format_yolo_labels(frame.labels))
+            written.append(path)
+        for path in written:
+            self._storage.keep(path)
+        return len(written)
+
+    def _bring(self, project: Mapping[str, Any]) -> Path:
+        key = str(project["project"])
+        try:
+            # Exact, so that a label that was taken back does not count.
+            return self._storage.bring(self._place(key), exact=True)
+        except NotFound as error:
+            raise NotFound(f"The folder {key} is gone from your files: restore it.") from error
