@@ -10,8 +10,10 @@ import numpy as np
 import yaml
 
 from components.dataset.facts import DATA_YAML, FACTS, SPLIT, DatasetFacts
+from components.dataset.held_out import read_held_out
 from components.dataset.leak import split_leak, thumbnail
 from components.dataset.pairing import LabelledImage, labelled_images
+from components.dataset.pinned import split_around
 from components.dataset.split import split_by_time
 from components.errors import BadLabels
 from components.files import link_or_copy, whole_folder
@@ -38,6 +40,9 @@ def build_dataset(
     name; in time order) and ``dataset.json``. It can be moved: Ultralytics resolves what
     data.yaml says against the file's own folder, since it gives no ``path``.
 
+    Where ``labels`` holds a ``held_out.txt``, as those of a later round do, the images that it
+    names are the held-out block, and nothing else is; see ``components/dataset/pinned.py``.
+
     Args:
         images: frames of a video or other images in time order of their names; with YOLO's
             layout, the folder that holds ``images/``.
@@ -45,8 +50,9 @@ def build_dataset(
             file is left out, an empty file says that there is nothing in the image.
         out: the dataset's folder; an older one is replaced.
         spec: the classes and key points.
-        held_out: share of the labelled images at the end that the model must never see.
-        gap: share of them dropped between the two blocks.
+        held_out: share of the labelled images at the end that the model must never see;
+            not looked at where ``held_out.txt`` names them.
+        gap: share of the labelled images dropped between the two blocks.
         progress: counts images.
 
     Raises:
@@ -55,8 +61,11 @@ def build_dataset(
         StorageFull: when the disk is full.
     """
     pairs, unlabelled = labelled_images(Path(images), Path(labels))
-    split = split_by_time(len(pairs), held_out=held_out, gap=gap)
-    parts = split.parts()
+    pinned = read_held_out(labels)
+    if pinned:
+        parts = split_around([pair.image.stem for pair in pairs], pinned, gap=gap)
+    else:
+        parts = split_by_time(len(pairs), held_out=held_out, gap=gap).parts()
     frames = [read_yolo_labels(pair.label, spec) for pair in pairs]
     if not any(map(len, frames)):
         raise BadLabels(
@@ -76,16 +85,17 @@ def build_dataset(
     }
     if not any(objects["train"].values()):
         raise BadLabels(
-            f"The first {split.train} labelled images, the training block, hold no object: "
+            f"The {len(chosen['train'])} labelled images of the training block hold no object: "
             "label some that do."
         )
     with whole_folder(out) as beside:
         facts = DatasetFacts(
             digest=_write_frames(beside, pairs, frames, parts, spec),
             spec=spec,
-            train=split.train,
-            held_out=split.held_out,
-            dropped=split.gap,
+            train=len(chosen["train"]),
+            held_out=len(chosen["held_out"]),
+            dropped=parts.count("gap"),
+            pinned=bool(pinned),
             unlabelled=unlabelled,
             objects=objects,
             negatives={
@@ -93,7 +103,7 @@ def build_dataset(
                 for name, indices in chosen.items()
             },
             leak=split_leak(seen[chosen["train"]], seen[chosen["held_out"]], seen),
-            warnings=_warnings(objects),
+            warnings=_warnings(objects, between=_between(parts)),
         )
         (beside / DATA_YAML).write_text(
             yaml.safe_dump(_data_yaml(spec), sort_keys=False, allow_unicode=True), encoding="utf-8"
@@ -152,7 +162,13 @@ def _count(frames: Sequence[FrameLabels], spec: LabelSpec) -> dict[str, int]:
     return {name: counts[index] for index, name in enumerate(spec.names)}
 
 
-def _warnings(objects: dict[str, dict[str, int]]) -> tuple[str, ...]:
+def _between(parts: Sequence[str]) -> int:
+    """How many images in neither block lie between the held-out ones."""
+    held_out = [place for place, part in enumerate(parts) if part == "val"]
+    return list(parts[held_out[0] : held_out[-1]]).count("gap")
+
+
+def _warnings(objects: dict[str, dict[str, int]], *, between: int) -> tuple[str, ...]:
     untaught = [name for name, count in objects["train"].items() if not count]
     untested = [name for name, count in objects["held_out"].items() if not count]
     said = []
@@ -163,5 +179,10 @@ def _warnings(objects: dict[str, dict[str, int]]) -> tuple[str, ...]:
     if untested:
         said.append(
             f"The held-out block holds no {', '.join(untested)}: the metrics say nothing of it."
+        )
+    if between:
+        said.append(
+            f"{between} labelled images lie between the held-out ones of the earlier round: they "
+            "are used for nothing, so label elsewhere."
         )
     return tuple(said)

@@ -20,6 +20,7 @@ class DatasetFacts(BaseModel):
     train: int = Field(description="images in the training block")
     held_out: int = Field(description="images in the held-out block")
     dropped: int = Field(description="labelled images in the gap between the two, in neither")
+    pinned: bool = Field(False, description="whether an earlier round named the held-out images")
     unlabelled: int = Field(description="images without a label file, left out")
     objects: dict[str, dict[str, int]] = Field(
         description="labelled objects by split (train, held_out) and class name"

@@ -18,6 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from components.dataset.held_out import held_out_images
 from components.detections import Comparison, Detections, Tolerance, compare
 from components.errors import BadInput
 from components.export.graft import HEAD
@@ -67,10 +68,7 @@ def held_out_frames(dataset: Path, *, at_most: int = 48) -> list[HeldOutFrame]:
     Raises:
         BadInput: if there are none.
     """
-    paths = sorted(path for path in (dataset / "images" / "val").glob("*") if path.is_file())
-    if not paths:
-        raise BadInput(f"{dataset} holds no images in images/val: make the dataset again.")
-    chosen = [HeldOutFrame(path) for path in spread(paths, at_most)]
+    chosen = [HeldOutFrame(path) for path in spread(held_out_images(dataset), at_most)]
     return chosen + [replace(frame, half=True) for frame in spread(chosen, 2)]
 
 

@@ -218,7 +218,7 @@ def test_a_user_s_pictures_stay_as_they_are_when_the_dataset_goes(
         ),
         (
             lambda f: [(f / f"frame_0000{i}0.txt").write_text("") for i in range(3)],
-            "the training block, hold no object",
+            "images of the training block hold no object",
         ),
     ],
 )
