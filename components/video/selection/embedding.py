@@ -1,0 +1,33 @@
+"""What a frame looks like, as a short vector whose distances can be compared."""
+
+import cv2
+import numpy as np
+
+SMALL_WH = (32, 32)
+_COLOUR_WH = (8, 8)
+_COLOUR_WEIGHT = 2.0
+
+
+def embed(bgr: np.ndarray) -> np.ndarray:
+    """Embed a frame: its standardised grey layout, and its colours more coarsely.
+
+    Light that changes as a whole does not count; what stands elsewhere does.
+
+    Args:
+        bgr: (H, W, 3) uint8, of any size; one of ``SMALL_WH`` is taken as it is.
+
+    Returns:
+        (1216,) float32. The grey part has length 1, so two frames of one colour lie 0 to 2
+        apart.
+    """
+    if bgr.shape[1::-1] != SMALL_WH:
+        bgr = cv2.resize(bgr, SMALL_WH, interpolation=cv2.INTER_AREA)
+    small = bgr.astype(np.float32) / 255
+    grey = small.mean(axis=2)
+    grey = grey - grey.mean()
+    # A picture of one grey has no layout, only noise that must not be blown up.
+    grey /= max(float(np.linalg.norm(grey)), 0.02 * grey.size**0.5)
+    colour = small - small.mean(axis=2, keepdims=True)
+    colour = cv2.resize(colour, _COLOUR_WH, interpolation=cv2.INTER_AREA)
+    colour *= _COLOUR_WEIGHT / colour.size**0.5
+    return np.concatenate([grey.ravel(), colour.ravel()])
