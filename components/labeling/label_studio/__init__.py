@@ -1,0 +1,1 @@
+"""Label Studio as the place where people label."""
