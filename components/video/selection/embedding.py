@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 SMALL_WH = (32, 32)
+_GREY_WH = (16, 16)
 _COLOUR_WH = (8, 8)
 _COLOUR_WEIGHT = 2.0
 
@@ -11,20 +12,23 @@ _COLOUR_WEIGHT = 2.0
 def embed(bgr: np.ndarray) -> np.ndarray:
     """Embed a frame: its standardised grey layout, and its colours more coarsely.
 
-    Light that changes as a whole does not count; what stands elsewhere does.
+    Light that changes as a whole does not count; what stands elsewhere does. The layout is
+    blurred: otherwise a small animal that moved a little would be as far from where it was
+    as one that moved a lot.
 
     Args:
         bgr: (H, W, 3) uint8, of any size; one of ``SMALL_WH`` is taken as it is.
 
     Returns:
-        (1216,) float32. The grey part has length 1, so two frames of one colour lie 0 to 2
+        (448,) float32. The grey part has length 1, so two frames of one colour lie 0 to 2
         apart.
     """
     if bgr.shape[1::-1] != SMALL_WH:
         bgr = cv2.resize(bgr, SMALL_WH, interpolation=cv2.INTER_AREA)
     small = bgr.astype(np.float32) / 255
-    grey = small.mean(axis=2)
-    grey = grey - grey.mean()
+    grey = cv2.GaussianBlur(small.mean(axis=2), (0, 0), 1.0)
+    grey = cv2.resize(grey, _GREY_WH, interpolation=cv2.INTER_AREA)
+    grey -= grey.mean()
     # A picture of one grey has no layout, only noise that must not be blown up.
     grey /= max(float(np.linalg.norm(grey)), 0.02 * grey.size**0.5)
     colour = small - small.mean(axis=2, keepdims=True)
