@@ -1,6 +1,7 @@
 """The export step: model.pt becomes a self-contained model.onnx that was proven to be the same."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,6 +68,44 @@ def export_model(
     opset: int = OPSET,
     progress: Progress = no_progress,
 ) -> ExportResult:
+    """Export a model that was trained on a dataset; its held-out frames are the proof.
+
+    Args:
+        model_pt: the trained model.
+        dataset: as ``components/dataset`` wrote it; ``images/val`` is the proof.
+        out, spec, imgsz, confidence, iou, tolerance, opset, progress: as of
+            ``export_on_frames``, whose errors it raises.
+
+    Raises:
+        BadInput: also if there is no held-out frame.
+    """
+    return export_on_frames(
+        model_pt,
+        held_out_frames(dataset),
+        out,
+        spec,
+        imgsz=imgsz,
+        confidence=confidence,
+        iou=iou,
+        tolerance=tolerance,
+        opset=opset,
+        progress=progress,
+    )
+
+
+def export_on_frames(
+    model_pt: Path,
+    frames: Sequence[HeldOutFrame],
+    out: Path,
+    spec: LabelSpec,
+    *,
+    imgsz: int,
+    confidence: float = 0.25,
+    iou: float = 0.7,
+    tolerance: Tolerance = TOLERANCE,
+    opset: int = OPSET,
+    progress: Progress = no_progress,
+) -> ExportResult:
     """Write ``model.onnx``, its parity report and its parity set into ``out``, whole.
 
     Nothing else is written; beside ``model_pt`` nothing appears. When the parity check
@@ -74,9 +113,9 @@ def export_model(
 
     Args:
         model_pt: the trained model.
-        dataset: as ``components/dataset`` wrote it; ``images/val`` is the proof.
+        frames: the proof: what the two are compared on.
         out: the folder to make; an older one is replaced.
-        spec: the dataset's task, classes and key points.
+        spec: the model's task, classes and key points.
         imgsz: the input's long side in training, pixels.
         confidence: threshold of the comparison.
         iou: threshold of the suppression.
@@ -86,11 +125,10 @@ def export_model(
 
     Raises:
         NotFound: if ``model_pt`` is not there.
-        BadInput: if it cannot be used, is not for ``spec``, or there is no held-out frame.
+        BadInput: if it cannot be used, or is not for ``spec``.
         ParityFailed: naming frame and figure; ``report`` is the ParityReport.
         StorageFull: when the disk is full.
     """
-    frames = held_out_frames(dataset)
     trained = TrainedModel(model_pt, spec, imgsz)
     card = ModelCard(labels=spec, imgsz=trained.imgsz, stride=trained.stride)
     with (
@@ -123,7 +161,7 @@ def export_model(
 
 
 def make_parity_set(
-    served: OnnxModel, frames: list[HeldOutFrame], report: ParityReport
+    served: OnnxModel, frames: Sequence[HeldOutFrame], report: ParityReport
 ) -> ParitySet:
     """A few frames, those with findings first choice, with what ``served`` finds in them."""
 

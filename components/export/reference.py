@@ -1,16 +1,92 @@
 """The model as it was trained, run by Ultralytics itself: what an export is held against."""
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
+from pydantic import ValidationError
 
 from components.detections import Detections
 from components.errors import BadInput, NotFound
 from components.labels import LabelSpec
 from components.served_model import MAX_DETECTIONS
 from components.ultralytics_env import prepare
+
+_USUAL_IMGSZ, _LEAST_IMGSZ, _MOST_IMGSZ = 640, 32, 4096
+
+
+@dataclass(frozen=True)
+class CheckpointFacts:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        spec: its task, classes and key points, which are numbered where they have no names.
+        imgsz: long side of the input in its training, pixels; 640 if it does not say.
+    """
+
+    spec: LabelSpec
+    imgsz: int
+
+
+def describe_checkpoint(model_pt: Path) -> CheckpointFacts:
+    """Read what a checkpoint is for, without running code that it carries.
+
+    Raises:
+        NotFound: if there is no such file.
+        BadInput: if it cannot be loaded safely, or is no detection or pose model.
+    """
+    yolo = _load(model_pt)
+    if yolo.task not in ("detect", "pose"):
+        raise BadInput(
+            f"{model_pt} is a model of the task {yolo.task}: give one for detection or pose."
+        )
+    try:
+        names = tuple(str(yolo.names[i]) for i in sorted(yolo.names))
+        keypoints = _keypoint_names(yolo.model) if yolo.task == "pose" else ()
+        spec = LabelSpec(task=yolo.task, names=names, keypoints=keypoints)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise BadInput(f"{model_pt} names what it finds in a way of no use: {reason}") from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise BadInput(
+            f"{model_pt} does not say what it finds ({error!r}): give a model.pt that "
+            "Ultralytics wrote."
+        ) from error
+    asked = yolo.overrides.get("imgsz")
+    usable = isinstance(asked, int) and _LEAST_IMGSZ <= asked <= _MOST_IMGSZ
+    return CheckpointFacts(spec, asked if usable else _USUAL_IMGSZ)
+
+
+def _keypoint_names(model: Any) -> tuple[str, ...]:
+    """As Ultralytics keeps them: a list for each class, of which the first counts."""
+    count = int(model.kpt_shape[0])
+    listed = getattr(model, "kpt_names", None) or {}
+    names = tuple(str(name) for name in next(iter(dict(listed).values()), ()))
+    return names if len(names) == count else tuple(str(number) for number in range(count))
+
+
+def _load(model_pt: Path) -> Any:
+    """A checkpoint as Ultralytics' own object.
+
+    Raises:
+        NotFound, BadInput: as ``TrainedModel``.
+    """
+    if not model_pt.is_file():
+        raise NotFound(f"There is no trained model {model_pt}: train one first.")
+    prepare()
+    from ultralytics import YOLO
+
+    try:
+        return YOLO(model_pt)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise BadInput(
+            f"{model_pt} cannot be loaded as a trained model ({reason}): give a model.pt "
+            "that Ultralytics wrote."
+        ) from error
 
 
 class TrainedModel:
@@ -29,19 +105,7 @@ class TrainedModel:
             BadInput: if it is not a checkpoint that can be loaded safely, or not of
                 ``spec``'s task, classes and key points.
         """
-        if not model_pt.is_file():
-            raise NotFound(f"There is no trained model {model_pt}: train one first.")
-        prepare()
-        from ultralytics import YOLO
-
-        try:
-            self._yolo = YOLO(model_pt)
-        except Exception as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-            raise BadInput(
-                f"{model_pt} cannot be loaded as a trained model ({reason}): give a model.pt "
-                "that Ultralytics wrote."
-            ) from error
+        self._yolo = _load(model_pt)
         self._check(model_pt, spec)
         self.stride = int(max(self._yolo.model.stride))
         self.imgsz = -(-imgsz // self.stride) * self.stride

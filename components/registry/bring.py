@@ -76,7 +76,7 @@ def register_file(
         StorageFull: when the disk is full.
         Unavailable: if the server does not answer.
     """
-    _check_name(onnx)
+    check_suffix(onnx)
     facts = read_dataset(dataset)
     frames = held_out_frames(dataset)
     with (
@@ -87,7 +87,7 @@ def register_file(
         mine = Path(folder) / onnx.name
         shutil.copyfile(onnx, mine)
         _check_card(check_onnx(mine), facts.spec, onnx.name)
-        parity_set = _try_out(mine, frames, progress)
+        parity_set = try_out(mine, frames, "the task's held-out frames", progress)
         export = Path(folder) / "export"
         parity_set.write(export / PARITY_FOLDER)
         mine.rename(export / ONNX_FILE)
@@ -115,12 +115,14 @@ def training_run(reports: Path) -> str:
     raise NotFound(f"No finished training has left its report in {reports}: train first.")
 
 
-def _check_name(onnx: Path) -> None:
+def check_suffix(onnx: Path) -> None:
+    """Raise BadInput or NotFound unless this is a file that is named as an ONNX file."""
     suffix = onnx.suffix.lower()
     if suffix in _PICKLED:
         raise BadInput(
             f"{onnx.name} is not deployed as it is, since opening a {suffix} file can run code "
-            "that it carries: export it to ONNX with actverse, or train on from it."
+            "that it carries: export it to ONNX with actverse, train on from it, or import it "
+            "(actverse models import), which exports it."
         )
     if suffix != ".onnx":
         raise BadInput(f"{onnx.name} is not named as an ONNX file: give one that ends in .onnx.")
@@ -135,6 +137,11 @@ def _check_card(card: ModelCard, spec: LabelSpec, file: str) -> None:
             f"{file} is for {_words(card.labels)}; the task's labels are for {_words(spec)}: "
             "give a model that was made for these."
         )
+    check_size(card, file)
+
+
+def check_size(card: ModelCard, file: str) -> None:
+    """Raise BadInput if a file wants a larger input than is served."""
     if max(card.imgsz, card.stride) > _MAX_INPUT:
         raise BadInput(
             f"{file} wants an input of {card.imgsz} pixels and a stride of {card.stride}, more "
@@ -147,10 +154,22 @@ def _words(spec: LabelSpec) -> str:
     return f"{spec.task}, classes {list(spec.names)}{points}"
 
 
-def _try_out(onnx: Path, frames: Sequence[HeldOutFrame], progress: Progress) -> ParitySet:
-    """Run the file on all frames, alone and in batches; keep a few with findings as the proof.
+def try_out(
+    onnx: Path, frames: Sequence[HeldOutFrame], of: str, progress: Progress = no_progress
+) -> ParitySet:
+    """Run a checked file on all frames, alone and in batches; keep a few as the proof.
 
-    The confidence is lowered while nothing is found, since that would prove nothing.
+    Those with findings are kept. The confidence is lowered while there are none, since that
+    would prove nothing.
+
+    Args:
+        onnx: the file.
+        frames: what it is tried out on.
+        of: whose frames they are, as a sentence should call them.
+        progress: told of frames.
+
+    Raises:
+        BadInput: if it cannot be run, does not keep the contract, or finds nothing in any.
     """
     served = OnnxModel(onnx)
     for confidence in _CONFIDENCES:
@@ -178,8 +197,8 @@ def _try_out(onnx: Path, frames: Sequence[HeldOutFrame], progress: Progress) -> 
                 ),
             )
     raise BadInput(
-        f"{onnx.name} finds nothing in any of the task's held-out frames, even at confidence "
-        f"{confidence:g}: give a model that was trained for such frames."
+        f"{onnx.name} finds nothing in any of {of}, even at confidence {confidence:g}: give a "
+        "model that was trained for such frames."
     )
 
 
