@@ -41,7 +41,7 @@ def frame_labels(
     """The labels of one image, checked.
 
     What lies up to half a pixel outside the image is moved to its edge. For detection the
-    key points are left out.
+    key points are left out, once they gave a box where there is none.
 
     Args:
         size_wh: of the image, pixels.
@@ -66,7 +66,7 @@ def frame_labels(
                 column = _index(name, spec.keypoints, "key point", where)
                 x, y = _inside(np.asarray([x, y]), size, f"{where}: the key point {name}")
                 points[row, column] = x, y, visible
-        corners = item.xyxy if item.xyxy is not None else _hull(points[row], size, where)
+        corners = item.xyxy if item.xyxy is not None else _hull(item, size, where)
         near, far = np.asarray(corners[:2], np.float64), np.asarray(corners[2:], np.float64)
         near, far = (_inside(c, size, f"{where}: a box of {item.name}") for c in (near, far))
         if (far - near <= 0).any():
@@ -127,11 +127,14 @@ def _inside(place: np.ndarray, size: np.ndarray, what: str) -> np.ndarray:
     return np.clip(place, 0, size)
 
 
-def _hull(points: np.ndarray, size: np.ndarray, where: str) -> np.ndarray:
-    labelled = points[points[:, 2] > 0, :2]
-    if not len(labelled):
+def _hull(item: LabelledObject, size: np.ndarray, where: str) -> np.ndarray:
+    labelled = [
+        _inside(np.asarray([x, y]), size, f"{where}: the key point {name}")
+        for name, (x, y, _) in item.keypoints.items()
+    ]
+    if not labelled:
         raise BadLabels(f"{where}: an object has neither a box nor key points; draw its box.")
-    near, far = labelled.min(axis=0), labelled.max(axis=0)
+    near, far = np.min(labelled, axis=0), np.max(labelled, axis=0)
     # One point alone has a hull of no extent.
     margin = max(HULL_MARGIN * (far - near).max(), 1.0)
     return np.concatenate([np.maximum(near - margin, 0), np.minimum(far + margin, size)])
