@@ -50,4 +50,11 @@ def train(
             metrics.log_metric(name, value)
         model.metadata["run_id"] = result.run_id
         model.framework = "ultralytics"
-        progress(1, 1, run_id=result.run_id, metrics=result.metrics)
+        progress(
+            1,
+            1,
+            run_id=result.run_id,
+            metrics=result.metrics,
+            start=result.start,
+            start_reason=result.start_reason,
+        )

@@ -24,6 +24,12 @@ class TrainingResult(BaseModel):
     run_id: str = Field(description="the MLflow run; empty where the training was not tracked")
     spec: LabelSpec
     settings: TrainingSettings
+    start: str = Field(
+        "", description="from scratch, models:/NAME/VERSION, or a checkpoint's file name"
+    )
+    start_reason: str = Field(
+        "", description="why it was from scratch although a registered model was asked for"
+    )
     imgsz: int = Field(description="pixels, the long side")
     dataset_digest: str
     epochs: int = Field(description="epochs that ran; fewer than asked for after an early stop")

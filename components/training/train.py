@@ -71,7 +71,8 @@ def train(
             )
             run.log_dataset(dataset, facts)
         with disk_errors("the training"), _work_folder(out) as work:
-            result = _train(dataset, facts, out, work, settings, run, progress)
+            uri = tracking.uri if tracking else ""
+            result = _train(dataset, facts, out, work, settings, run, uri, progress)
     return result
 
 
@@ -82,19 +83,26 @@ def _train(
     work: Path,
     settings: TrainingSettings,
     run: "MlflowRun | None",
+    tracking_uri: str,
     progress: Progress,
 ) -> TrainingResult:
     ultralytics_env.prepare()
     from components.training.ultralytics_run import run_ultralytics
+    from components.training.weights import find_start
 
     started = time.monotonic()
     log = EpochLog(settings, run, progress)
     with _explained(log, settings):
-        outcome = run_ultralytics(dataset, facts.spec, settings, work, log)
+        start = find_start(settings.weights, settings.model, work, tracking_uri)
+        if run:
+            run.tag({"start": f"{start.name}: {start.reason}" if start.reason else start.name})
+        outcome = run_ultralytics(dataset, facts.spec, settings, start.checkpoint, work, log)
     result = TrainingResult(
         run_id=run.run_id if run else "",
         spec=facts.spec,
         settings=settings,
+        start=start.name,
+        start_reason=start.reason,
         imgsz=settings.imgsz,
         dataset_digest=facts.digest,
         epochs=log.epochs_done,

@@ -16,7 +16,6 @@ from components.labels import LabelSpec
 from components.training.epochs import EpochLog
 from components.training.metric_names import held_out_metrics
 from components.training.settings import TrainingSettings
-from components.training.weights import find_weights
 
 _MOST_THREADS = 8
 
@@ -44,12 +43,17 @@ class Outcome:
 
 
 def run_ultralytics(
-    dataset: Path, spec: LabelSpec, settings: TrainingSettings, work: Path, log: EpochLog
+    dataset: Path,
+    spec: LabelSpec,
+    settings: TrainingSettings,
+    checkpoint: Path | None,
+    work: Path,
+    log: EpochLog,
 ) -> Outcome:
-    """Train in the folder ``work``.
+    """Train in the folder ``work``, from a checked checkpoint or from scratch.
 
     Raises:
-        BadInput: if the weights or the device cannot be used.
+        BadInput: if the device cannot be used.
         TrainingFailed: if there is no model at the end, or the loss diverged.
     """
     # Ultralytics sets the whole process to one thread less than there are cores.
@@ -61,7 +65,7 @@ def run_ultralytics(
 
     trainer_class = PoseTrainer if spec.task == "pose" else DetectionTrainer
     try:
-        trainer = trainer_class(overrides=_overrides(dataset, spec, settings, work))
+        trainer = trainer_class(overrides=_overrides(dataset, spec, settings, checkpoint, work))
         for event in ("on_train_start", "on_val_start"):
             trainer.add_callback(event, set_threads)
         for event, callback in log.callbacks().items():
@@ -82,15 +86,18 @@ def run_ultralytics(
 
 
 def _overrides(
-    dataset: Path, spec: LabelSpec, settings: TrainingSettings, work: Path
+    dataset: Path,
+    spec: LabelSpec,
+    settings: TrainingSettings,
+    checkpoint: Path | None,
+    work: Path,
 ) -> dict[str, Any]:
     """https://docs.ultralytics.com/usage/cfg/#train-settings"""
     device = _device(settings.device)
-    weights = find_weights(settings.weights, settings.model, work)
     overrides: dict[str, Any] = {name: getattr(settings, name) for name in _SAME}
     overrides |= {
         "model": f"{settings.model}{'-pose' if spec.task == 'pose' else ''}.yaml",
-        "pretrained": str(weights) if weights else False,
+        "pretrained": str(checkpoint) if checkpoint else False,
         "data": str(_private_copy(dataset, work / "data")),
         "project": str(work),
         "name": "run",
