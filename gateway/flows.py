@@ -44,6 +44,7 @@ STEPS = {
     "labeling": StepPlan(Queue.LABELING, "frames", ended=EventName.LABELING_REQUESTED),
     "labels": StepPlan(Queue.LABELING, "labels", ended=EventName.LABELING_COMPLETED),
     "register": StepPlan(Queue.INFERENCE, "frames"),
+    "bring": StepPlan(Queue.INFERENCE, "frames"),
     "deploy": StepPlan(
         Queue.INFERENCE,
         begun=EventName.MODEL_DEPLOYMENT_REQUESTED,
@@ -88,5 +89,6 @@ FLOWS: dict[str, _Stages] = {
     "labeling": (("labeling",), ("labels",)),
     "training": (("labels",), (TRAINING,)),
     "deployment": (("register",), ("deploy",)),
+    "model": (("bring",), ("deploy",)),
     "inference": (*_FETCH, *_ANALYSE),
 }

@@ -1,21 +1,44 @@
-"""Whose a registered model is: of the user whose tasks make its versions."""
+"""Whose a registered model is: of the user whose tasks make its versions.
+
+The global model alone is everybody's: administrators make it, all tasks are pre-annotated by it.
+"""
 
 import re
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from components.errors import Conflict
+from components.errors import Conflict, Forbidden
+from components.settings import Settings
+from gateway.keys import Caller
 from gateway.models import Task
 from gateway.work import Work
 
-_MAKING = ("loop", "training", "deployment")
+_MAKING = ("loop", "round", "training", "deployment", "model")
 _OF_A_USER = re.compile(r"(.+)-(detect|pose)")
 
 
-def check_model_name(session: Session, user_id: str, work: Work) -> None:
-    """Raise Conflict if the model that a task's versions are to go to is another user's."""
+def check_model_name(
+    session: Session, settings: Settings, caller: Caller, user_id: str, work: Work
+) -> None:
+    """See that a task's versions may go to the model that it names.
+
+    Args:
+        caller: who asks for the task.
+        user_id: whose task it is to be.
+
+    Raises:
+        Conflict: if the model is another user's.
+        Forbidden: if it is the global one, and the caller is no administrator.
+    """
     name = work.served_name(user_id)
+    if name == settings.global_model:
+        if caller.scope is not None:
+            raise Forbidden(
+                f"The model {name!r} labels everybody's frames, so an administrator brings it: "
+                "give another name."
+            )
+        return
     owner = _OF_A_USER.fullmatch(name)
     reserved = owner is not None and owner[1] != user_id and work.model_name is not None
     query = select(Task.user_id).where(

@@ -36,6 +36,7 @@ class Work(BaseModel):
     download_path: str = ""
     upload_path: str = ""
     model_path: str = ""
+    images_path: str = ""
 
     project_name: Name = "actverse"
     model_name: Name | None = None
@@ -56,6 +57,8 @@ class Work(BaseModel):
 
     model_task_id: str = ""
     model_version: int | None = Field(None, ge=1)
+    images_task_id: str = ""
+    imgsz: int | None = Field(None, ge=32, le=4096)
     confidence: float = Field(0.25, gt=0, lt=1)
     iou: float = Field(0.7, gt=0, le=1)
     batch_size: int = Field(8, ge=1, le=64)
@@ -69,7 +72,10 @@ class Work(BaseModel):
 
     def storage_keys(self) -> list[str]:
         """The storage keys that are read."""
-        named = [self.file_path, self.labels_path, self.folder_path, self.model_path]
+        named = [
+            *(self.file_path, self.labels_path, self.folder_path),
+            *(self.model_path, self.images_path),
+        ]
         keys = [key for key in named if key and not is_url(key)]
         if self.training.weights.startswith("key:"):
             keys.append(self.training.weights.removeprefix("key:"))

@@ -48,7 +48,7 @@ class Imported:
     frames: int = 0
 
 
-def check_model_file(name: str) -> None:
+def _check_suffix(name: str) -> None:
     """Raise BadInput unless a file of this name can be a model that is imported."""
     if Path(name).suffix.lower() not in (_CHECKPOINT, ".onnx"):
         raise BadInput(
@@ -95,7 +95,7 @@ def import_model(
         Unavailable: if the MLflow server does not answer.
     """
     checked_name(name, "model name")
-    check_model_file(file.name)
+    _check_suffix(file.name)
     if not file.is_file():
         raise NotFound(f"There is no file {file}: upload it first.")
     if file.stat().st_size > MAX_BYTES:

@@ -4,16 +4,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
 
-from components.errors import NotFound, Unavailable
+from components.errors import BadInput, NotFound, Unavailable
+from components.storage import Storage
 from gateway.api.acting import acting_for, storage_of
 from gateway.api.dependencies import CurrentCaller, SessionDep, SettingsDep
 from gateway.api.starting import LOCATION, Starting
 from gateway.flows import TRAINING
 from gateway.model_names import check_model_name, models_of
-from gateway.models import Task
+from gateway.models import Step, Task
 from gateway.openapi import problems
-from gateway.places import check_file, check_source
+from gateway.places import check_file, check_file_or_folder, check_source
 from gateway.problems import unprocessable
 from gateway.schemas import TaskCreated
 from gateway.schemas.models import (
@@ -21,6 +24,7 @@ from gateway.schemas.models import (
     DeploymentRequest,
     InferenceCreated,
     InferenceRequest,
+    ModelImport,
     ModelList,
 )
 from gateway.tasks import read_task, work_of
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from components.serving.status import ServedModel
 
 router = APIRouter(tags=["models"])
+
+_TASKS_LOOKED_AT = 20
 
 
 @router.post(
@@ -44,13 +50,14 @@ def deploy(
     request: Request,
     caller: CurrentCaller,
     session: SessionDep,
+    settings: SettingsDep,
     starter: Starting,
 ) -> TaskCreated:
     """The version that a task of yours has trained, or an ONNX file as a new one of its model."""
     task = read_task(session, body.task_id, caller.scope)
     user_id = acting_for(caller, body.user_id or task.user_id)
     of_task = work_of(task)
-    trained = _version(task, ("register",))
+    trained = _version(task, ("register", "bring"))
     particulars = {"model_task_id": task.id, "task": of_task.task}
     if body.model_path is not None:
         check_file(storage_of(request), user_id, body.model_path)
@@ -64,8 +71,43 @@ def deploy(
         )
     else:
         raise NotFound(f"The task {task.id!r} has trained nothing: give a model_path.")
-    check_model_name(session, user_id, work)
+    check_model_name(session, settings, caller, user_id, work)
     task_id, _ = starter.start(session, caller, user_id, "deployment", work, body)
+    return TaskCreated(task_id=task_id)
+
+
+@router.post(
+    "/models",
+    status_code=HTTPStatus.ACCEPTED,
+    operation_id="importModel",
+    summary="Bring a model that was trained elsewhere",
+    responses={202: {"headers": LOCATION}, **problems(400, 403, 404, 409)},
+)
+def import_model(
+    body: ModelImport,
+    request: Request,
+    caller: CurrentCaller,
+    session: SessionDep,
+    settings: SettingsDep,
+    starter: Starting,
+) -> TaskCreated:
+    """It is checked, a checkpoint exported, proven on your images, registered and served."""
+    user_id, storage = acting_for(caller, body.user_id), storage_of(request)
+    work = Work(
+        model_path=body.model_path,
+        model_name=body.name,
+        images_path=body.images_path or "",
+        imgsz=body.imgsz,
+    )
+    check_model_name(session, settings, caller, user_id, work)
+    _check_model_file(body.model_path)
+    check_file(storage, user_id, body.model_path)
+    if body.images_path:
+        check_file_or_folder(storage, user_id, body.images_path)
+    else:
+        frames_of = _newest_with_frames(session, storage, user_id)
+        work = work.model_copy(update={"images_task_id": frames_of})
+    task_id, _ = starter.start(session, caller, user_id, "model", work, body)
     return TaskCreated(task_id=task_id)
 
 
@@ -75,10 +117,11 @@ def deploy(
     summary="List what is deployed",
 )
 def list_models(caller: CurrentCaller, session: SessionDep, settings: SettingsDep) -> ModelList:
-    """The models of your tasks that are served; for an administrator, everybody's."""
+    """The global model and those of your tasks, as they are served; an administrator's: all."""
     from components.serving.status import served_models
 
-    own = None if caller.scope is None else models_of(session, caller.scope)
+    everybodys = {settings.global_model}
+    own = None if caller.scope is None else models_of(session, caller.scope) | everybodys
     if not settings.triton_url:
         raise Unavailable("No Triton is set: name one with ACTVERSE_TRITON_URL.")
     return described(served_models(settings), own)
@@ -139,6 +182,32 @@ def analyse(
     )
     new_id, _ = starter.start(session, caller, user_id, "inference", work, body)
     return InferenceCreated(task_id=new_id, results=f"/tasks/{new_id}/results")
+
+
+def _check_model_file(key: str) -> None:
+    if not key.lower().endswith((".pt", ".onnx")):
+        raise BadInput(
+            f"{key!r} is named neither as a checkpoint nor as an ONNX file: give one that ends in "
+            ".pt or .onnx."
+        )
+
+
+def _newest_with_frames(session: Session, storage: Storage, user_id: str) -> str:
+    """The newest task of a user that has extracted frames which are still there."""
+    query = (
+        select(Task.id)
+        .join(Step)
+        .where(Task.user_id == user_id, Step.name == "extract", Step.state == "succeeded")
+        .order_by(Task.created.desc(), Task.id.desc())
+        .limit(_TASKS_LOOKED_AT)
+    )
+    for task_id in session.scalars(query):
+        if any(True for _ in storage.files(f"frames/{task_id}", limit=1)):
+            return task_id
+    raise BadInput(
+        "The model is proven on images, and no task of yours has extracted frames yet: name a "
+        "folder of images, or a video, with images_path (--images)."
+    )
 
 
 def _version(task: Task, steps: tuple[str, ...]) -> tuple[str, int] | None:

@@ -147,7 +147,7 @@ def _start(
     check_work(storage_of(request), user_id, work)
     sessions: Sessions = request.app.state.sessions
     with sessions.begin() as session:
-        check_model_name(session, user_id, work)
+        check_model_name(session, request.app.state.settings, caller, user_id, work)
         return starter.start(session, caller, user_id, "loop", work, body, content=content)
 
 

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from components.errors import NotFound
 from gateway.api.acting import acting_for, storage_of
-from gateway.api.dependencies import CurrentCaller, SessionDep
+from gateway.api.dependencies import CurrentCaller, SessionDep, SettingsDep
 from gateway.api.starting import LOCATION, Starting
 from gateway.flows import TRAINING
 from gateway.model_names import check_model_name
@@ -35,6 +35,7 @@ def train(
     request: Request,
     caller: CurrentCaller,
     session: SessionDep,
+    settings: SettingsDep,
     starter: Starting,
 ) -> TaskCreated:
     """It is trained, exported, registered and served."""
@@ -48,7 +49,7 @@ def train(
     weights = work.training.weights
     if weights.startswith("key:"):
         check_file(storage, user_id, weights.removeprefix("key:"))
-    check_model_name(session, user_id, work)
+    check_model_name(session, settings, caller, user_id, work)
     task_id, _ = starter.start(session, caller, user_id, "training", work, body)
     return TaskCreated(task_id=task_id)
 

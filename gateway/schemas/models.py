@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from gateway.schemas.body import Body, Key, Place, UserId
 from gateway.schemas.tasks import TaskCreated
+from gateway.work import Name
 
 
 class DeploymentRequest(Body):
@@ -13,6 +14,33 @@ class DeploymentRequest(Body):
 
     task_id: str = Field(min_length=1, max_length=64, examples=["t-0123456789ab"])
     model_path: Key | None = Field(None, description="the key of an ONNX file among your own")
+    user_id: UserId = None
+
+
+class ModelImport(Body):
+    """A model that was trained elsewhere, and is to be served."""
+
+    model_path: Key = Field(
+        description="the key of an ONNX file or of an Ultralytics checkpoint (.pt) among your own",
+        examples=["models/animals.pt"],
+    )
+    name: Name = Field(
+        description="the registered model, yours alone; the global one, which pre-annotates "
+        "everybody's frames, is an administrator's to bring",
+        examples=["global"],
+    )
+    images_path: Key | None = Field(
+        None,
+        description="the key of a folder of images, or of a video, that show what the model "
+        "finds: it is proven on some of them; default: the frames of your newest task",
+        examples=["frames/t-0123456789ab"],
+    )
+    imgsz: int | None = Field(
+        None,
+        ge=32,
+        le=4096,
+        description="of a checkpoint: long side of the input, pixels; default: its training's",
+    )
     user_id: UserId = None
 
 

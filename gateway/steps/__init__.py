@@ -17,6 +17,7 @@ FUNCTIONS: dict[str, Callable[[StepContext], dict[str, Any]]] = {
     "labeling": labeling.request_labels,
     "labels": labeling.take_labels,
     "register": deployment.register,
+    "bring": deployment.bring,
     "deploy": deployment.deploy,
     "analyse": analysis.analyse,
     "csv": results.write_csv,

@@ -1,5 +1,7 @@
 """A model that a user brings, registered and deployed like one that was trained here."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from components.errors import NotFound
@@ -43,12 +45,44 @@ def _register_file(context: StepContext, name: str) -> int:
     )
 
 
+def bring(context: StepContext) -> dict[str, Any]:
+    """Register a model file of the user's own, proven on images of theirs."""
+    from components.registry.import_model import import_model
+
+    work = context.work
+    name = work.served_name(context.user_id)
+    imported = import_model(
+        context.bring_own(work.model_path),
+        _images(context),
+        name=name,
+        settings=context.settings,
+        imgsz=work.imgsz,
+        tags={"task_id": context.task_id},
+        progress=context.progress,
+    )
+    return {"model": name, **asdict(imported)}
+
+
+def _images(context: StepContext) -> Path:
+    """The images that a model is proven on: named ones, or the frames of an earlier task."""
+    work = context.work
+    if work.images_path:
+        return context.bring_own(work.images_path)
+    try:
+        return context.storage.bring(context.layout.frames(work.images_task_id))
+    except NotFound as error:
+        raise NotFound(
+            f"The frames of the task {work.images_task_id} are gone: name images that show what "
+            "the model finds."
+        ) from error
+
+
 def deploy(context: StepContext) -> dict[str, Any]:
     """Give the version the champion's alias and wait until it is served."""
     from components.serving.deploy import deploy as run
 
     settings = context.settings
-    registered = context.facts["register"]
+    registered = context.facts.get("register") or context.facts["bring"]
     name, version = str(registered["model"]), int(registered["version"])
     run(
         name,
