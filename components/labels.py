@@ -115,14 +115,14 @@ def _parse(fields: list[str], spec: LabelSpec, where: str) -> list[float]:
     return values
 
 
-def format_yolo_labels(labels: FrameLabels) -> str:
+def format_yolo_labels(labels: FrameLabels, decimals: int = 6) -> str:
     """The text of a YOLO label file, one line an object."""
     lines = []
     for class_id, box, points in zip(
         labels.class_ids, labels.boxes_cxcywhn, labels.keypoints_xyvn, strict=True
     ):
-        numbers = [f"{value:.6f}" for value in box]
+        numbers = [f"{value:.{decimals}f}" for value in box]
         for x, y, visible in points:
-            numbers += [f"{x:.6f}", f"{y:.6f}", str(int(visible))]
+            numbers += [f"{x:.{decimals}f}", f"{y:.{decimals}f}", str(int(visible))]
         lines.append(" ".join([str(int(class_id)), *numbers]))
     return "".join(f"{line}\n" for line in lines)
