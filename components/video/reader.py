@@ -4,13 +4,13 @@ Frame extraction and analysis both read through here, so a model is trained on t
 bytes it meets later.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import Interpolation, VideoReformatter
 
 from components.video.decoding import FrameClock, decode, open_video
 
@@ -46,9 +46,60 @@ def read_frames(
     Raises:
         BadVideo: if the file is missing, is no video, or breaks on the way.
     """
+    to_bgr = _Converter()
+    for index, timestamp, bgr in _converted(path, start, wanted, to_bgr):
+        yield Frame(index, timestamp, bgr)
+
+
+@dataclass(frozen=True)
+class SmallFrame:
+    """One decoded frame, scaled down: to look at as a whole, not to train on.
+
+    Attributes:
+        index: how many frames were decoded before it.
+        timestamp: seconds from the first frame's presentation time.
+        pixels: (h, w, 3) uint8 BGR or (h, w) uint8 grey, upright, the caller's own.
+    """
+
+    index: int
+    timestamp: float
+    pixels: np.ndarray
+
+
+def read_small_frames(
+    path: Path,
+    wh: tuple[int, int],
+    *,
+    grey: bool = False,
+    wanted: Collection[int] | None = None,
+) -> Iterator[SmallFrame]:
+    """Read a video frame by frame, each as the means of ``wh`` areas of it.
+
+    swscale scales while it converts, so no pixel of full size is converted: this costs
+    hardly more than decoding. Otherwise like ``read_frames``.
+
+    Args:
+        path: any readable video.
+        wh: width and height of the upright small frames, whatever the video's shape.
+        grey: give one channel in place of three.
+        wanted: indices to give; all without it.
+
+    Raises:
+        BadVideo: if the file is missing, is no video, or breaks on the way.
+    """
+    convert = _Converter("gray" if grey else "bgr24", wh)
+    for index, timestamp, pixels in _converted(path, 0, wanted, convert):
+        yield SmallFrame(index, timestamp, pixels)
+
+
+def _converted(
+    path: Path,
+    start: int,
+    wanted: Collection[int] | None,
+    convert: Callable[[VideoFrame], np.ndarray],
+) -> Iterator[tuple[int, float, np.ndarray]]:
     wanted = None if wanted is None else frozenset(wanted)
     last = None if wanted is None else max(wanted, default=-1)
-    to_bgr = _BgrConverter()
     with open_video(path) as (container, stream):
         clock = FrameClock(stream)
         for index, frame in enumerate(decode(path, container, stream)):
@@ -56,21 +107,30 @@ def read_frames(
                 return
             timestamp = clock(frame)
             if index >= start and (wanted is None or index in wanted):
-                yield Frame(index, timestamp, to_bgr(frame))
+                yield index, timestamp, convert(frame)
 
 
-class _BgrConverter:
+class _Converter:
     """Converts frames of any pixel format; keeps its swscale context between them.
 
     One context on one thread converts faster than ``VideoFrame.to_ndarray``, which starts
     threads for each frame, and as fast as OpenCV's converters, which know BT.601 only.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, pixel_format: str = "bgr24", wh: tuple[int, int] | None = None) -> None:
         self._reformatter = VideoReformatter()
+        self._format = pixel_format
+        self._wh = wh
 
     def __call__(self, frame: VideoFrame) -> np.ndarray:
-        bgr: np.ndarray = self._reformatter.reformat(frame, format="bgr24", threads=1).to_ndarray()
-        if turns := round(frame.rotation / 90) % 4:
-            bgr = np.rot90(bgr, turns)
-        return np.ascontiguousarray(bgr)
+        turns = round(frame.rotation / 90) % 4
+        width, height = (None, None) if self._wh is None else self._wh[:: -1 if turns % 2 else 1]
+        converted = self._reformatter.reformat(
+            frame,
+            width=width,
+            height=height,
+            format=self._format,
+            interpolation=None if self._wh is None else Interpolation.AREA,
+            threads=1,
+        )
+        return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))

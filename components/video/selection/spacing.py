@@ -6,7 +6,7 @@ from copy import copy
 import numpy as np
 
 # Containers round time stamps to a millisecond.
-_ROUNDING = 1e-3
+ROUNDING = 1e-3
 
 
 class Spacing:
@@ -44,7 +44,7 @@ class Spacing:
         return other
 
     def _close_around(self, time: float) -> None:
-        self.open &= np.abs(self._times - time) >= self._seconds - _ROUNDING
+        self.open &= np.abs(self._times - time) >= self._seconds - ROUNDING
 
 
 def unspaced(n: int) -> Spacing:
