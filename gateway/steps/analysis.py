@@ -1,35 +1,62 @@
 """The steps that ask a served model: pre-annotation of frames, analysis of a video."""
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from components.errors import NotFound
 from gateway.flows import TRAINING
 from gateway.steps.context import StepContext
 
+if TYPE_CHECKING:
+    from components.serving.status import ServedModel
+
 
 def preannotate(context: StepContext) -> dict[str, Any]:
-    """Label the frames with the global model, as far as one is served."""
-    name = context.settings.global_model
-    if context.work.labels_path or not name:
-        reason = "labels were given" if context.work.labels_path else "no global model is set"
-        return {"model": "", "reason": reason}
+    """Label the frames with a model that is served, if there is one; without one that is said.
+
+    In a further round that is the user's own, if it is served, else the global one.
+    """
+    work, settings = context.work, context.settings
+    if work.labels_path:
+        return _unlabelled("labels were given")
+    names = [work.served_name(context.user_id)] if work.round > 1 else []
+    names += [settings.global_model] if settings.global_model else []
+    if not names:
+        return _unlabelled("no global model is set")
+    if not settings.triton_url:
+        return _unlabelled("no Triton is set: the frames go out unlabelled")
+    served = {model.model: model.version for model in _served(context)}
+    name = next((name for name in names if name in served), "")
+    if not name:
+        return _unlabelled(f"no model {' or '.join(names)} is served: the frames go out unlabelled")
     from components.analysis.preannotate import preannotate as run
 
-    version = _served_version(context, name)
     frames = context.storage.bring(context.layout.frames(context.task_id))
     target = context.layout.preannotations(context.task_id)
-    with _model(context, name, version) as model:
-        counts = run(
+    with _model(context, name, served[name]) as model:
+        facts = run(
             frames,
             target,
             model,
-            confidence=context.work.confidence,
-            iou=context.work.iou,
+            confidence=work.confidence,
+            iou=work.iou,
+            name=name,
+            version=served[name],
+            task=work.task,
+            names=work.names,
+            keypoints=work.keypoints,
             progress=context.progress,
         )
     context.storage.keep(target)
-    return {"model": name, "version": version, **counts}
+    reason = ""
+    if not facts["objects"]:
+        known = "none of the task's classes" if facts.get("left_out") else "nothing"
+        reason = f"the model {name} finds {known} in the frames"
+    return {"model": name, "version": served[name], "reason": reason, **facts}
+
+
+def _unlabelled(reason: str) -> dict[str, Any]:
+    return {"model": "", "reason": reason}
 
 
 def analyse(context: StepContext) -> dict[str, Any]:
@@ -87,12 +114,16 @@ def _own_model(context: StepContext) -> tuple[str, int]:
 
 def _served_version(context: StepContext, name: str, wanted: int | None = None) -> int:
     """The version wanted, where it is still served; else the one that took its place."""
-    from components.serving.status import served_models
-
-    for served in served_models(context.settings):
+    for served in _served(context):
         if served.model == name:
             return wanted if wanted in served.versions else served.version
     raise NotFound(f"The model {name!r} is not served: give a version of it the champion's alias.")
+
+
+def _served(context: StepContext) -> "list[ServedModel]":
+    from components.serving.status import served_models
+
+    return served_models(context.settings)
 
 
 def _model(context: StepContext, name: str, version: int) -> Any:
