@@ -244,14 +244,54 @@ def labels(
     show_labels(gateway, key, task, fetch, send, as_json=as_json)
 
 
-@cli.command()
+@cli.group(invoke_without_command=True)
 @_as_json
 @_at_gateway
-def models(gateway: str | None, key: str | None, as_json: bool) -> None:
-    """List the models that are served."""
-    from actverse.task_commands import list_models
+@click.pass_context
+def models(context: click.Context, gateway: str | None, key: str | None, as_json: bool) -> None:
+    """List the models that are served, or import one."""
+    if context.invoked_subcommand is not None:
+        if as_json:
+            raise click.UsageError("--json goes with the list only.")
+        context.obj = (gateway, key)
+        return
+    from actverse.model_commands import list_models
 
     list_models(gateway, key, as_json=as_json)
+
+
+@models.command("import")
+@click.argument("file")
+@click.option("--name", required=True, help="The registered model; global labels frames for all.")
+@click.option(
+    "--images",
+    metavar="PLACE",
+    help="A folder of images, or a video, that show what it finds; or key: and a key.  "
+    "[default: the frames of your newest task]",
+)
+@click.option("--imgsz", type=int, help="Of a .pt: long side of its input, pixels.")
+@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
+@_at_gateway
+@click.pass_obj
+def import_model(
+    of_group: tuple[str | None, str | None],
+    gateway: str | None,
+    key: str | None,
+    file: str,
+    name: str,
+    images: str | None,
+    imgsz: int | None,
+    watch: bool,
+) -> None:
+    """Serve FILE, a model that was trained elsewhere.
+
+    FILE is an Ultralytics checkpoint (.pt), which is exported, or an ONNX file that actverse
+    has exported. It is proven on images: whatever it finds there, it must find once served.
+    The model of the name global labels everybody's frames; only administrators import it.
+    """
+    from actverse.model_commands import import_model as run
+
+    run(gateway or of_group[0], key or of_group[1], file, name, images, imgsz, watch=watch)
 
 
 @cli.command()

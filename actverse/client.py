@@ -367,8 +367,40 @@ class Client:
         with self._uploads(sending) as uploads:
             return uploads.begin("/deployments", body)
 
+    def import_model(
+        self,
+        model: Place,
+        name: str,
+        images: Place | None = None,
+        *,
+        imgsz: int | None = None,
+        **sending: Unpack[Sending],
+    ) -> str:
+        """Serve a model that was trained elsewhere: an ONNX file, or a checkpoint (.pt).
+
+        Args:
+            name: the registered model; the global one is an administrator's to import.
+            images: a folder of images, or a video, that it is proven on; of a local folder a
+                few are uploaded. By default the frames of your newest task.
+            imgsz: of a checkpoint: long side of the input, pixels.
+
+        Returns the task's id.
+
+        Raises:
+            BadInput: also if there are no images.
+            Conflict: if the name is another user's.
+        """
+        body: dict[str, Any] = {"name": name}
+        if imgsz is not None:
+            body["imgsz"] = imgsz
+        with self._uploads(sending) as uploads:
+            if images is not None:
+                body["images_path"] = uploads.images(images)
+            body["model_path"] = uploads.file(model, "model")
+            return uploads.begin("/models", body)
+
     def models(self) -> list[Model]:
-        """The models of your tasks that are served; an administrator's: everybody's."""
+        """The global model and those of your tasks, as served; an administrator's: everybody's."""
         return cast(list[Model], self._connection.call("GET", "/models")["models"])
 
     def infer(

@@ -84,8 +84,13 @@ def show_status(
             print_labeling_hint(where, client, task_id, make_console(stderr=True))
 
 
-def follow_task(where: Where, client: Client, task_id: str, *, as_json: bool = False) -> None:
+def follow_task(
+    where: Where, client: Client, task_id: str, *, as_json: bool = False, then: str = ""
+) -> None:
     """Follow a task to its end; Ctrl-C ends the following only.
+
+    Args:
+        then: the command that shows what came of it; by default that of its results.
 
     Raises:
         StepFailed: if it did not succeed.
@@ -102,7 +107,7 @@ def follow_task(where: Where, client: Client, task_id: str, *, as_json: bool = F
             )
     check_outcome(task_id, outcome)
     if not as_json:
-        make_console(stderr=True).print(f"actverse results {task_id}{where.options}")
+        make_console(stderr=True).print(f"actverse {then or f'results {task_id}'}{where.options}")
 
 
 def check_outcome(task_id: str, outcome: Outcome) -> None:
@@ -192,7 +197,7 @@ def submit_task(
     where = find_gateway(gateway, key)
     with where.client() as client, transfer_bar() as progress:
         task_id = client.create_task(video, labels, progress=progress, **options)
-    _print_posted(where, task_id)
+    print_posted(where, task_id)
 
 
 def infer_video(
@@ -214,7 +219,7 @@ def infer_video(
         with transfer_bar() as progress:
             analysis = client.infer(task_id, video, progress=progress, **options)
         if not watch:
-            _print_posted(where, analysis)
+            print_posted(where, analysis)
             return
         click.echo(analysis)
         follow_task(where, client, analysis)
@@ -251,28 +256,6 @@ def show_labels(
         console.print(f"The frames lie in {fetch / 'images'}.", markup=False)
 
 
-def list_models(gateway: str | None, key: str | None, *, as_json: bool) -> None:
-    """Print the models that are served."""
-    with find_gateway(gateway, key).client() as client:
-        models = client.models()
-    if as_json:
-        print_json(models)
-        return
-    if not models:
-        make_console(stderr=True).print("No model is served.")
-        return
-    table = make_table("model", "version", "loaded", "task", "pixels", "classes", "key points")
-    for model in models:
-        table.add_row(
-            cell(model["model"]),
-            str(model["version"]),
-            ", ".join(str(version) for version in model["versions"]),
-            *(cell(model["task"]), str(model["imgsz"])),
-            *(cell(", ".join(model["names"])), cell(", ".join(model["keypoints"]))),
-        )
-    make_console().print(table)
-
-
 def _print_status(status: Status) -> None:
     console = make_console()
     told = [
@@ -295,7 +278,8 @@ def _follow_as_json(client: Client, task_id: str) -> Outcome:
     return Outcome(status["state"], status["error"], status["steps"])
 
 
-def _print_posted(where: Where, task_id: str) -> None:
+def print_posted(where: Where, task_id: str) -> None:
+    """Print a new task's id on stdout, alone, and beside it how it is followed."""
     click.echo(task_id)
     make_console(stderr=True).print(
         f"actverse status {task_id} --watch{where.options}", style="dim"

@@ -16,7 +16,7 @@ import httpx
 from actverse.rest import UPLOAD_TIMEOUT, Connection
 from components.errors import ActverseError, BadInput, BadLabels, TooManyRequests, Unavailable
 from components.files import whole_file
-from components.label_files import find_images, find_labels
+from components.label_files import IMAGE_SUFFIXES, find_images, find_labels
 from components.steps import Progress
 from components.storage_keys import checked_key, is_listed, path_of
 
@@ -86,6 +86,25 @@ def folder_files(folder: Path) -> dict[str, Path]:
     if not files:
         raise BadInput(f"The folder {folder} holds no file: put some into it.")
     return files
+
+
+def image_files(folder: Path, at_most: int) -> dict[str, Path]:
+    """Images of a folder, evenly spread over it, by their names in it.
+
+    Raises:
+        BadInput: if there is none.
+    """
+    images = {
+        name: path
+        for name, path in folder_files(folder).items()
+        if path.suffix.lower() in IMAGE_SUFFIXES
+    }
+    if not images:
+        raise BadInput(f"The folder {folder} holds no image: give one with frames of your videos.")
+    step = max(len(images) / at_most, 1)
+    names = list(images)
+    chosen = [names[int(place * step)] for place in range(min(len(names), at_most))]
+    return {name: images[name] for name in chosen}
 
 
 def send(

@@ -11,9 +11,12 @@ from typing import Any, Self
 
 from actverse.asking import Place, named_place
 from actverse.rest import Connection
-from actverse.transfers import folder_files, key_path, label_files, send
+from actverse.transfers import folder_files, image_files, key_path, label_files, send
 from components.errors import ActverseError, Unavailable
 from components.steps import Progress
+
+_IMAGES = 48
+"""More than the gateway looks at."""
 
 
 class Uploads:
@@ -68,6 +71,20 @@ class Uploads:
         files = folder_files(path) if every else label_files(path)
         key = f"{self._folder}/{what}/{path.resolve().name}"
         self._send({f"{key}/{name}": file for name, file in files.items()}, what)
+        return key
+
+    def images(self, place: Place) -> str:
+        """The key of a folder of images, or of a video; of a local folder a few are uploaded.
+
+        Raises:
+            BadInput: if there is no such place, or no image in it.
+        """
+        if named_place(place) is not None or not Path(place).is_dir():
+            return self.file(place, "images")
+        path = Path(place)
+        files = image_files(path, _IMAGES)
+        key = f"{self._folder}/images/{path.resolve().name}"
+        self._send({f"{key}/{name}": file for name, file in files.items()}, "images")
         return key
 
     def weights(self, place: Place) -> str:

@@ -100,10 +100,14 @@ def _facts(name: str, facts: Mapping[str, Any]) -> str:
         case "preannotate":
             if not facts["model"]:
                 return f"not done: {facts['reason']}"
-            return (
+            told = (
                 f"{facts['objects']} objects in {facts['images']} frames, by {facts['model']} "
                 f"version {facts['version']}"
             )
+            left_out = ", ".join(
+                f"{count} {name}" for name, count in facts.get("left_out", {}).items()
+            )
+            return told + (f"; left out: {left_out}" if left_out else "")
         case "labeling":
             if "project" not in facts:
                 return str(facts["tool"])
@@ -123,7 +127,7 @@ def _facts(name: str, facts: Mapping[str, Any]) -> str:
                 f"{facts['box_error']:.2g} px, scores within {facts['score_error']:.2g}"
             )
             return "; ".join(filter(None, [told, facts.get("warning")]))
-        case "register" | "deploy":
+        case "register" | "bring" | "deploy":
             return f"{facts['model']} version {facts['version']}"
         case "analyse":
             return (

@@ -3,6 +3,7 @@
 const STEPS = {
   extract: "Extract frames",
   preannotate: "Analyse with the global model",
+  bring: "Check and register the model",
   labeling: "Request labels",
   train: "Train the model",
   export: "Export to ONNX",
