@@ -14,6 +14,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from components.video.decoding import FrameClock, decode, open_video
 
+# Without the second flag a small frame's colours run into their neighbours.
+_SCALING = Interpolation.AREA | Interpolation.FULL_CHR_H_INT
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -130,7 +133,7 @@ class _Converter:
             width=width,
             height=height,
             format=self._format,
-            interpolation=None if self._wh is None else Interpolation.AREA,
+            interpolation=None if self._wh is None else _SCALING,
             threads=1,
         )
         return np.ascontiguousarray(np.rot90(converted.to_ndarray(), turns))

@@ -7,11 +7,21 @@ from components.video.extract import uniform_indices
 # Enough that each of a few hundred chosen frames has many to be chosen from; their
 # embeddings take 7 MB.
 MAX_CANDIDATES = 4000
+# Frames closer together look alike, unless many are to be chosen.
+_A_SECOND = 10
+_FOR_EACH = 8
 
 
-def evenly(indices: np.ndarray, number: int = MAX_CANDIDATES) -> np.ndarray:
-    """At most ``number`` of the (n,) indices, evenly spread."""
-    return indices[uniform_indices(len(indices), number)] if len(indices) else indices
+def evenly(indices: np.ndarray, fps: float, number: int, limit: int = MAX_CANDIDATES) -> np.ndarray:
+    """Evenly spread ones of (n,) indices, to choose ``number`` from by their looks.
+
+    At most ``limit``, and no more than ten a second where these are eight for each that is
+    to be chosen.
+    """
+    if not len(indices):
+        return indices
+    wanted = max(int(_A_SECOND * len(indices) / fps), _FOR_EACH * number, 1)
+    return indices[uniform_indices(len(indices), min(limit, wanted))]
 
 
 class BestOfBins:

@@ -7,6 +7,7 @@ SMALL_WH = (32, 32)
 _GREY_WH = (16, 16)
 _COLOUR_WH = (8, 8)
 _COLOUR_WEIGHT = 2.0
+_MEAN = np.full((1, 3), 1 / 3, np.float32)
 
 
 def embed(bgr: np.ndarray) -> np.ndarray:
@@ -26,12 +27,13 @@ def embed(bgr: np.ndarray) -> np.ndarray:
     if bgr.shape[1::-1] != SMALL_WH:
         bgr = cv2.resize(bgr, SMALL_WH, interpolation=cv2.INTER_AREA)
     small = bgr.astype(np.float32) / 255
-    grey = cv2.GaussianBlur(small.mean(axis=2), (0, 0), 1.0)
-    grey = cv2.resize(grey, _GREY_WH, interpolation=cv2.INTER_AREA)
+    grey = cv2.transform(small, _MEAN)
+    colour = cv2.resize(small - grey[..., None], _COLOUR_WH, interpolation=cv2.INTER_AREA)
+    colour *= _COLOUR_WEIGHT / colour.size**0.5
+    grey = cv2.resize(
+        cv2.GaussianBlur(grey, (0, 0), 1.0), _GREY_WH, interpolation=cv2.INTER_AREA
+    ).ravel()
     grey -= grey.mean()
     # A picture of one grey has no layout, only noise that must not be blown up.
     grey /= max(float(np.linalg.norm(grey)), 0.02 * grey.size**0.5)
-    colour = small - small.mean(axis=2, keepdims=True)
-    colour = cv2.resize(colour, _COLOUR_WH, interpolation=cv2.INTER_AREA)
-    colour *= _COLOUR_WEIGHT / colour.size**0.5
-    return np.concatenate([grey.ravel(), colour.ravel()])
+    return np.concatenate([grey, colour.ravel()])

@@ -34,9 +34,8 @@ def select_frames(
 ) -> Selection:
     """Choose frames by a strategy, in memory that hardly grows with the video.
 
-    The same input gives the same frames. A video of more than 4000 frames gives 4000
-    candidates: evenly spread ones for their looks, the best one of each equal part for a
-    score.
+    The same input gives the same frames. There are at most 4000 candidates: evenly spread
+    ones for their looks, the best one of each equal part of the video for a score.
 
     Args:
         video: any readable video.
@@ -116,7 +115,7 @@ def _best(request: Request, scores: Scores) -> list[SelectedFrame]:
 
 
 def _diverse(request: Request, progress: Progress) -> list[SelectedFrame]:
-    candidates = evenly(request.open)
+    candidates = evenly(request.open, request.facts.fps, request.options.number)
     looks, start, spacing = _looked_at(request, candidates, progress)
     picks = farthest_with_distances(
         looks.embeddings, request.options.number, request.options.seed, start, spacing
@@ -136,7 +135,8 @@ def _active(
     # Half of the candidates for each side: all of them are looked at.
     half = MAX_CANDIDATES // 2
     scored = uncertainty_scores(request, detections, other, progress, half)
-    candidates = np.union1d(evenly(request.open, half), scored.indices)
+    spread_out = evenly(request.open, request.facts.fps, request.options.number, half)
+    candidates = np.union1d(spread_out, scored.indices)
     looks, start, spacing = _looked_at(request, candidates, progress)
     scores = np.full(len(looks.indices), np.nan)
     scores[looks.rows(scored.indices)] = scored.scores
