@@ -1,5 +1,6 @@
 # make demo   sets everything up and takes a sample video through the whole loop
 # make test   sets everything up and runs the tests
+# make label-studio   installs Label Studio too, as actverse up --label-studio does; its tests run
 SHELL := /bin/bash
 # PYTHON=python3.12 takes that one; else a suitable one is looked for.
 ifdef PYTHON
@@ -13,7 +14,7 @@ BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
 SYNC := --require-hashes --compile-bytecode
 
-.PHONY: demo test lint setup lock clean
+.PHONY: demo test lint setup label-studio lock clean
 
 demo: setup
 	$(BIN)/actverse demo $(ARGS)
@@ -28,6 +29,9 @@ lint: setup
 	$(BIN)/lint-imports
 
 setup: .venv/.installed .venv-triton/.installed
+
+label-studio: setup
+	$(BIN)/python -m actverse.label_studio
 
 # uv comes from the package index into an environment of its own.
 .uv/bin/uv: requirements/uv.txt
@@ -58,4 +62,4 @@ lock: | $(UV)
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
 
 clean:
-	rm -rf .venv .venv-triton .uv .actverse
+	rm -rf .venv .venv-triton .venv-label-studio .uv .actverse

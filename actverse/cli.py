@@ -75,12 +75,20 @@ _labels = click.option(
 )
 
 
+_label_studio = click.option(
+    "--label-studio",
+    is_flag=True,
+    help="Label in Label Studio, started along; the first time it is installed.",
+)
+
+
 @cli.command()
-def up() -> None:
+@_label_studio
+def up(label_studio: bool) -> None:
     """Start the stack and keep it running until Ctrl-C."""
     from actverse.commands import keep_up
 
-    keep_up()
+    keep_up(label_studio=label_studio)
 
 
 @cli.command()
@@ -88,6 +96,7 @@ def up() -> None:
 @_labels
 @_asking
 @click.option("--keep", is_flag=True, help="Leave the stack running until Ctrl-C.")
+@_label_studio
 @_at_gateway
 def run(video: str, labels: str | None, **options: Any) -> None:
     """Take VIDEO to a served model and its analysis.
@@ -97,7 +106,7 @@ def run(video: str, labels: str | None, **options: Any) -> None:
     """
     from actverse.commands import run_video
 
-    places = {name: options.pop(name) for name in ("gateway", "key", "keep")}
+    places = {name: options.pop(name) for name in ("gateway", "key", "keep", "label_studio")}
     run_video(video, labels, **places, **_request(**options))
 
 

@@ -7,25 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from actverse.asking import check_task
+from actverse.label_studio import label_studio_login
 from actverse.stack import Stack, find_running, running
 from actverse.task_commands import check_outcome, print_labeling_hint
 from actverse.terminal import make_console, stopped_by_signal, transfer_bar
 from actverse.watch import Outcome, watch_task
 from actverse.where import Where, find_gateway, local_key
-from components.errors import Unavailable
+from components.errors import Refused, Unavailable
 from components.settings import Settings
 
 console = make_console()
 
 
-def keep_up() -> None:
+def keep_up(*, label_studio: bool = False) -> None:
     """Start the stack, tell its addresses and the API key, and wait for Ctrl-C.
+
+    Args:
+        label_studio: with one of its own.
 
     Raises:
         Unavailable: if a server could not be kept running.
     """
     settings = Settings()
-    with stopped_by_signal(), running(settings, _told) as stack:
+    with stopped_by_signal(), running(settings, _told, label_studio=label_studio) as stack:
         _show(settings)
         _wait(stack)
 
@@ -37,6 +41,7 @@ def run_video(
     gateway: str | None = None,
     key: str | None = None,
     keep: bool = False,
+    label_studio: bool = False,
     **options: Any,
 ) -> tuple[str, Outcome]:
     """Take a video through the loop: at a given gateway, the running stack's, or one's own.
@@ -45,6 +50,7 @@ def run_video(
         video: a file, a URL, or ``key:`` and a key.
         labels: a folder of YOLO labels, or ``key:`` and a key; without one it waits for people.
         keep: wait for Ctrl-C at the end instead of stopping the stack.
+        label_studio: label there; one's own stack starts it.
         options: as ``Client.create_task`` takes them.
 
     Returns:
@@ -55,7 +61,13 @@ def run_video(
         StepFailed: if a step failed, with its sentence.
     """
     check_task(video, labels, **options)
-    with stopped_by_signal(), _gateway(gateway, key) as (where, stack), where.client() as client:
+    with (
+        stopped_by_signal(),
+        _gateway(gateway, key, label_studio=label_studio) as (where, stack),
+        where.client() as client,
+    ):
+        if label_studio and where.settings is not None:
+            _show_label_studio(where.settings)
         with transfer_bar() as progress:
             task_id = client.create_task(video, labels, progress=progress, **options)
         console.print(f"task [bold]{task_id}[/bold]")
@@ -105,13 +117,29 @@ def extract_to(video: Path, out: Path, number: int) -> None:
 
 
 @contextlib.contextmanager
-def _gateway(gateway: str | None, key: str | None) -> Iterator[tuple[Where, Stack | None]]:
-    """A gateway that is there, or that of a stack which runs while the block does."""
+def _gateway(
+    gateway: str | None, key: str | None, *, label_studio: bool = False
+) -> Iterator[tuple[Where, Stack | None]]:
+    """A gateway that is there, or that of a stack which runs while the block does.
+
+    Raises:
+        Refused: if a Label Studio is asked for and what runs has none.
+    """
     settings = Settings()
-    if gateway or find_running(settings.home):
+    if gateway and label_studio:
+        raise Refused(
+            f"Whether tasks of {gateway} are labelled in Label Studio is for its operator to "
+            "say: leave out --label-studio."
+        )
+    if gateway or (addresses := find_running(settings.home)):
+        if label_studio and not (addresses and addresses.label_studio):
+            raise Refused(
+                f"The stack that runs in {settings.home} has no Label Studio: stop it and start "
+                "it with 'actverse up --label-studio'."
+            )
         yield find_gateway(gateway, key), None
         return
-    with running(settings, _told) as stack:
+    with running(settings, _told, label_studio=label_studio) as stack:
         yield find_gateway(None, None), stack
 
 
@@ -139,7 +167,22 @@ def _show(settings: Settings) -> None:
         ("API key", local_key(settings)),
         ("logs", settings.home / "logs"),
     ):
-        console.print(f"{name:>9}  {value}", markup=False)
+        _entry(name, value)
+    _show_label_studio(settings)
+
+
+def _show_label_studio(settings: Settings) -> None:
+    addresses = find_running(settings.home)
+    if addresses is None or not addresses.label_studio:
+        return
+    login = label_studio_login(settings.home)
+    _entry("Label Studio", addresses.label_studio)
+    _entry("user", login.username)
+    _entry("password", login.password)
+
+
+def _entry(name: str, value: object) -> None:
+    console.print(f"{name:>12}  {value}", markup=False)
 
 
 def _print_goes_on(where: Where, stack: Stack | None, task_id: str) -> None:

@@ -2,22 +2,22 @@
 
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from components.files import whole_file
 
 
-def embedded_secret(folder: Path, name: str, *, fernet: bool = False) -> str:
-    """The secret called ``name`` in ``folder``; made if it is not there yet.
+def _random_text() -> str:
+    return secrets.token_urlsafe(32)
 
-    Args:
-        fernet: make it 32 bytes in URL-safe base64, as Fernet keys are.
-    """
+
+def embedded_secret(folder: Path, name: str, make: Callable[[], str] = _random_text) -> str:
+    """The secret called ``name`` in ``folder``; made by ``make`` if it is not there yet."""
     path = folder / name
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        value = _fernet_key() if fernet else secrets.token_urlsafe(32)
-        write_secret(path, value)
+        write_secret(path, make())
     return path.read_text(encoding="ascii").strip()
 
 
@@ -29,7 +29,13 @@ def write_secret(path: Path, value: str) -> None:
             file.write(value)
 
 
-def _fernet_key() -> str:
+def hex_token() -> str:
+    """40 hexadecimal digits, as much as Django REST Framework's tokens hold."""
+    return secrets.token_hex(20)
+
+
+def fernet_key() -> str:
+    """32 bytes in URL-safe base64, as Fernet keys are."""
     from cryptography.fernet import Fernet
 
     return Fernet.generate_key().decode()

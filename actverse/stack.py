@@ -1,4 +1,5 @@
-"""The embedded stack: MLflow, Triton, the gateway, its worker and watcher on one machine."""
+"""The embedded stack on one machine: MLflow, Triton, the gateway, its worker and watcher, and
+Label Studio where it is asked for."""
 
 import fcntl
 import json
@@ -13,7 +14,14 @@ from typing import IO
 
 import httpx
 
-from actverse.secrets import embedded_secret, write_secret
+from actverse.label_studio import (
+    check_login,
+    install_label_studio,
+    label_studio_login,
+    label_studio_service,
+    usual_port,
+)
+from actverse.secrets import embedded_secret, fernet_key, write_secret
 from actverse.supervisor import Service, Supervisor
 from components.errors import BadInput, Refused
 from components.files import write_text
@@ -21,7 +29,7 @@ from components.settings import Settings
 
 USER = "local"
 WEBHOOK = "actverse-promotion"
-_PORTS = (
+_PORTS: tuple[str, ...] = (
     "gateway_port",
     "mlflow_port",
     "triton_http_port",
@@ -38,6 +46,7 @@ class Addresses:
         gateway, mlflow: ``http://host:port``.
         triton_http: ``http://host:port``; triton_grpc and triton_metrics likewise.
         pid: the supervisor's process.
+        label_studio: ``http://host:port``; empty where none runs.
     """
 
     gateway: str
@@ -46,13 +55,27 @@ class Addresses:
     triton_grpc: str
     triton_metrics: str
     pid: int
+    label_studio: str = ""
 
 
 class Stack:
-    """The servers of one home folder; ``start`` and ``stop`` them, or use ``running``."""
+    """The servers of one home folder; ``start`` and ``stop`` them, or use ``running``.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        label_studio: run one too, and label there.
+
+    Raises:
+        BadInput: if a Label Studio is asked for and another one named.
+    """
+
+    def __init__(self, settings: Settings, *, label_studio: bool = False) -> None:
+        if label_studio and settings.label_studio_url:
+            raise BadInput(
+                f"ACTVERSE_LABEL_STUDIO_URL names {settings.label_studio_url} already: unset it, "
+                "or start without --label-studio to label there."
+            )
         self.home = settings.home
+        self.label_studio = label_studio
         self.supervisor = Supervisor()
         self._lock: IO[str] | None = None
         self._shared_memory_prefix = ""
@@ -73,7 +96,7 @@ class Stack:
             Refused: if another stack runs in this home.
             BadInput: if a given port is taken.
             NotFound: if Triton's environment is missing.
-            Unavailable: if a part does not get ready.
+            Unavailable: if a part does not get ready, or Label Studio cannot be installed.
         """
         self.home.mkdir(parents=True, exist_ok=True)
         self._take_lock()
@@ -101,7 +124,9 @@ class Stack:
         from gateway.database import upgrade_database
         from gateway.flows import Queue
 
-        settings = self.settings = embedded_settings(self.settings)
+        if self.label_studio:
+            install_label_studio(self.settings.label_studio_env, told)
+        settings = self.settings = embedded_settings(self.settings, label_studio=self.label_studio)
         settings.layout.models().mkdir(parents=True, exist_ok=True)
         upgrade_database(settings.database_url)
         ensure_local_key(settings)
@@ -137,6 +162,7 @@ class Stack:
                     logs / "triton.log",
                     lambda: triton_ready(settings.triton_url),
                 ),
+                *([label_studio_service(settings)] if self.label_studio else []),
                 Service(
                     "gateway",
                     _gateway_command(settings),
@@ -173,6 +199,8 @@ class Stack:
             told,
         )
         register_webhook(settings)
+        if self.label_studio:
+            check_login(settings)
         addresses = Addresses(
             gateway=settings.gateway_uri,
             mlflow=settings.mlflow_uri,
@@ -180,6 +208,7 @@ class Stack:
             triton_grpc=settings.triton_url,
             triton_metrics=f"http://{settings.host}:{settings.triton_metrics_port}/metrics",
             pid=os.getpid(),
+            label_studio=settings.label_studio_url if self.label_studio else "",
         )
         write_text(state_path(self.home), json.dumps(asdict(addresses), indent=2))
         return addresses
@@ -197,9 +226,11 @@ class Stack:
 
 
 @contextmanager
-def running(settings: Settings, told: Callable[[str], None] = lambda _: None) -> Iterator[Stack]:
+def running(
+    settings: Settings, told: Callable[[str], None] = lambda _: None, *, label_studio: bool = False
+) -> Iterator[Stack]:
     """A stack that runs while the block does."""
-    stack = Stack(settings)
+    stack = Stack(settings, label_studio=label_studio)
     stack.start(told)
     try:
         yield stack
@@ -227,15 +258,24 @@ def api_key_path(home: Path) -> Path:
     return home / "secrets" / "api_key"
 
 
-def embedded_settings(settings: Settings) -> Settings:
+def embedded_settings(settings: Settings, *, label_studio: bool = False) -> Settings:
     """Settings with ports, addresses and secrets filled in for this machine.
+
+    Args:
+        label_studio: also for one that runs here.
 
     Raises:
         BadInput: if a given port is taken.
     """
     secrets = settings.home / "secrets"
     values = settings.model_dump()
-    values.update(_free_ports(settings))
+    names = _PORTS
+    if label_studio:
+        # First, so that no other is given the usual one.
+        names = ("label_studio_port", *_PORTS)
+        port = settings.label_studio_port or usual_port(settings)
+        settings = settings.model_copy(update={"label_studio_port": port})
+    values.update(_free_ports(settings, names))
     host = settings.host
     values |= {
         "gateway_uri": f"http://{host}:{values['gateway_port']}",
@@ -244,12 +284,17 @@ def embedded_settings(settings: Settings) -> Settings:
         "api_key_secret": embedded_secret(secrets, "api_key_secret"),
         "webhook_secret": embedded_secret(secrets, "webhook_secret"),
     }
+    if label_studio:
+        values |= {
+            "label_studio_url": f"http://{host}:{values['label_studio_port']}",
+            "label_studio_token": label_studio_login(settings.home).token,
+        }
     return Settings(**values)
 
 
-def _free_ports(settings: Settings) -> dict[str, int]:
+def _free_ports(settings: Settings, names: Sequence[str]) -> dict[str, int]:
     ports, held = {}, []
-    for name in _PORTS:
+    for name in names:
         wanted = getattr(settings, name)
         probe = socket.socket()
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -325,7 +370,7 @@ def _mlflow_environment(settings: Settings) -> dict[str, str]:
         "MLFLOW_WEBHOOK_CACHE_TTL": "0",
         # Without a key of its own each start would forget the webhooks' secrets.
         "MLFLOW_WEBHOOK_SECRET_ENCRYPTION_KEY": embedded_secret(
-            settings.home / "secrets", "mlflow_webhook_key", fernet=True
+            settings.home / "secrets", "mlflow_webhook_key", fernet_key
         ),
     }
 
