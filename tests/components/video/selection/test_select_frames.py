@@ -95,6 +95,9 @@ def test_diverse_meets_every_place(film: tuple[Path, VideoFacts]) -> None:
 def test_diverse_keeps_away_from_what_is_taken(film: tuple[Path, VideoFacts]) -> None:
     chosen = choose(film, "diverse", 2, taken=[10, 50])
     assert {place(index) for index in indices(chosen)} == {100, 140}
+    # Those held out are taken as well.
+    held_out = choose(film, "diverse", 2, taken=[10, 50], closed=[(45, 59)])
+    assert {place(index) for index in indices(held_out)} == {100, 140}
 
 
 def test_motion_finds_the_moves(film: tuple[Path, VideoFacts]) -> None:
@@ -180,10 +183,10 @@ def test_a_longer_video_has_bounded_candidates(
 
 def test_times_of_taken_frames_that_were_not_analysed(film: tuple[Path, VideoFacts]) -> None:
     chosen = choose(
-        film, "uncertain", 50, min_seconds_apart=1, taken=[15, 119], detections=detections(10)
+        film, "uncertain", 50, min_seconds_apart=0.8, taken=[15, 119], detections=detections(10)
     )
     # 10 and 20 lie half a second from 15, 110 nine tenths from 119.
-    assert indices(chosen) == [0, *range(30, 110, 10)]
+    assert indices(chosen) == [0, *range(30, 120, 10)]
 
 
 @pytest.mark.parametrize(
