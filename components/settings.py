@@ -190,6 +190,11 @@ class Settings(BaseSettings):
         for name in ("database_url", "broker_url", "redis_url", "events_url"):
             if fault := weak_password(getattr(self, name)):
                 faults.append(f"ACTVERSE_{name.upper()} {fault}: give the server another.")
+        if self.label_studio_url and not self.label_studio_token.get_secret_value():
+            faults.append(
+                "ACTVERSE_LABEL_STUDIO_TOKEN is empty, though ACTVERSE_LABEL_STUDIO_URL is set: "
+                "take one from the account settings of a user there."
+            )
         if self.database_url.startswith("sqlite"):
             faults.append(
                 "ACTVERSE_DATABASE_URL is SQLite, which one machine alone can use: give the "

@@ -84,6 +84,7 @@ def test_a_folder_of_secrets_that_is_not_there_is_named(tmp_path: Path):
         ({"broker_url": "amqp://guest:guest@rabbit//"}, "ACTVERSE_BROKER_URL holds"),
         ({"redis_url": "redis://:change%2dme@redis"}, "ACTVERSE_REDIS_URL holds"),
         ({"events_url": "amqp://lab:lab@rabbit"}, "ACTVERSE_EVENTS_URL holds"),
+        ({"label_studio_url": "http://labels:8080"}, "ACTVERSE_LABEL_STUDIO_TOKEN is empty"),
     ],
 )
 def test_a_cluster_refuses_secrets_that_keep_nobody_out(
@@ -97,7 +98,9 @@ def test_a_cluster_refuses_secrets_that_keep_nobody_out(
 
 
 def test_a_cluster_with_good_secrets_is_taken(tmp_path: Path):
-    settings = Settings(home=tmp_path, **CLUSTER)
+    tool = {"label_studio_url": "http://labels:8080", "label_studio_token": "f" * 40}
+    settings = Settings(home=tmp_path, **CLUSTER, **tool)
+    assert "f" * 40 not in repr(settings)
     assert KEYS not in repr(settings)
 
 
