@@ -2,12 +2,27 @@
 
 import struct
 from collections.abc import Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from components.errors import BadLabels
 
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height change places
 _NAMED = 3
+
+
+def stem_of(name: str, source: str) -> str:
+    """The stem of an image that a file names, with folders of any system or none.
+
+    Args:
+        source: the file, for the error.
+
+    Raises:
+        BadLabels: if that is no name of a file.
+    """
+    stem = PurePosixPath(name.replace("\\", "/")).stem
+    if not stem.strip("."):
+        raise BadLabels(f"{source} names an image {name!r}; name a file.")
+    return stem
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -43,7 +43,7 @@ class _Described:
 
 
 def recognises(path: Path) -> bool:
-    """Whether ``path`` is a folder with text files that are named or look like YOLO's."""
+    """Whether ``path`` is a folder with text files that are laid out, named or look like YOLO's."""
     if not path.is_dir():
         return False
     try:
@@ -54,8 +54,9 @@ def recognises(path: Path) -> bool:
         labels = find_labels(path, images)
     except BadLabels:
         return True  # Two of one name: what is wrong is said when they are read.
+    laid_out = (path / "labels").is_dir() or (path / "data.yaml").is_file()
     return any(
-        stem in images or frame_index(stem) is not None or _looks_like(file)
+        laid_out or stem in images or frame_index(stem) is not None or _looks_like(file)
         for stem, file in labels.items()
     )
 
