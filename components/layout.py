@@ -46,6 +46,10 @@ class Layout:
         """``labels/{task_id}/``: YOLO text, one file an image, and their images if given."""
         return self.root / "labels" / checked_name(task_id, "task id")
 
+    def labels_draft(self, task_id: str) -> Path:
+        """``labels_drafts/{task_id}.json``: the labels as they were last read from a tool."""
+        return self.root / "labels_drafts" / f"{checked_name(task_id, 'task id')}.json"
+
     def train_log(self, task_id: str) -> Path:
         """``train_log/{task_id}/``: ``data/``, ``model.pt`` and the training's progress."""
         return self.root / "train_log" / checked_name(task_id, "task id")

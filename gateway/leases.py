@@ -63,8 +63,8 @@ def claim_step(
             lease_until=moment + lease,
             started=moment,
             ended=None,
-            facts={},
-            **({} if was_waiting else {"percent": 0.0, "done": 0.0, "error": ""}),
+            # What it waits for it is to remember.
+            **({} if was_waiting else {"percent": 0.0, "done": 0.0, "error": "", "facts": {}}),
         )
     )
     if not _one(taken):
@@ -175,11 +175,13 @@ def release_step(
     total: float,
     wait: timedelta,
     fault: str = "",
+    facts: dict[str, Any] | None = None,
 ) -> Task:
     """A step waits for something outside; it is looked at again after ``wait``.
 
     Args:
         fault: what somebody has to mend first, if anything.
+        facts: what it is to remember until then, beside what it has said before.
 
     Raises:
         LeaseLost: if somebody else holds it.
@@ -195,6 +197,7 @@ def release_step(
                 done=done,
                 total=total,
                 error=fault,
+                facts={**step.facts, **(facts or {})},
                 percent=min(100.0 * done / total, 100.0) if total else 0.0,
                 not_before=moment + wait,
                 queued=moment + wait,

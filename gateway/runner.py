@@ -34,8 +34,9 @@ from gateway.leases import (
     renew_lease,
 )
 from gateway.models import Step, Task
-from gateway.steps.context import StepContext, Waiting
-from gateway.tasks import work_of
+from gateway.rounds import earlier_rounds, look_at_labels
+from gateway.steps.context import OtherTask, StepContext, Waiting
+from gateway.tasks import facts_of, read_task, work_of
 from gateway.work import is_url
 
 logger = logging.getLogger("actverse.steps")
@@ -137,7 +138,8 @@ class StepRunner:
                     waiting.done,
                     waiting.total,
                     waiting.again_in,
-                    waiting.fault,
+                    context.in_users_words(waiting.fault) if context else waiting.fault,
+                    waiting.facts,
                 )
             announce(self.settings, step.task_id)
             return Ended(Outcome.WAITING, waiting.again_in.total_seconds())
@@ -146,6 +148,8 @@ class StepRunner:
         with self.sessions.begin() as session:
             task = finish_step(session, step.id, holder, facts)
             self._record(session, task, step, "ended", facts)
+            if context.labeling is not None:
+                look_at_labels(session, context.labeling.task_id)
         announce(self.settings, step.task_id)
         return Ended(Outcome.SUCCEEDED)
 
@@ -153,15 +157,21 @@ class StepRunner:
         with self.sessions.begin() as session:
             task = session.get_one(Step, step.id).task
             self._record(session, task, step, "begun", {})
+            earlier = tuple(_other(round_) for round_ in earlier_rounds(session, task))
+            work = work_of(task)
             context = StepContext(
                 settings=self.settings,
                 storage=self.storage,
                 task_id=task.id,
                 user_id=task.user_id,
-                work=work_of(task),
-                facts={other.name: dict(other.facts) for other in task.steps},
+                work=work,
+                facts=_of_the_video(earlier) | facts_of(task),
                 progress=self._progress(step, holder, lost),
                 check=lambda: self._check(lost),
+                earlier=earlier,
+                labeling=_other(read_task(session, work.labeling_task_id, task.user_id))
+                if work.labeling_task_id
+                else None,
             )
         if step.attempt > 1 and step.name in _ALONE:
             layout = context.layout
@@ -252,6 +262,15 @@ class StepRunner:
         return Ended(Outcome.FAILED) if retry is None else Ended(Outcome.RETRIED, retry)
 
 
+def _other(task: Task) -> OtherTask:
+    return OtherTask(task.id, work_of(task), facts_of(task))
+
+
+def _of_the_video(earlier: tuple[OtherTask, ...]) -> dict[str, dict[str, Any]]:
+    first = earlier[0].facts if earlier else {}
+    return {name: first[name] for name in ("download", "validate", "convert") if name in first}
+
+
 def _tries(step: Step, context: StepContext | None, error: Exception) -> int:
     """How often a step is begun while what it needs is away.
 
@@ -271,9 +290,11 @@ _PIPELINE_EVENTS = {
 
 def _record_pipeline(session: Any, task: Task, reports: dict[str, dict[str, Any]]) -> None:
     """The events of a pipeline run, as far as its steps have told of themselves."""
+    # The gate ends before the deployment begins: what did not earn it is never asked for.
+    refused = reports.get("gate", {}).get("facts", {}).get("earned") is False
     for step, (begun, ended) in _PIPELINE_EVENTS.items():
         report = reports.get(step)
-        if report is None:
+        if report is None or (step == "deploy" and refused):
             continue
         record_event(session, task, begun, {"step": step})
         if report["state"] == "succeeded":

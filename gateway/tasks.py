@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Iterable
+from typing import Any
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session, selectinload
@@ -15,12 +16,15 @@ from gateway.work import Work
 OPEN = ("queued", "running", "waiting")
 
 
-def create_task(session: Session, user_id: str, kind: str, work: Work) -> Task:
-    """Store a task of a kind with all its steps pending."""
+def create_task(
+    session: Session, user_id: str, kind: str, work: Work, *, previous_id: str = ""
+) -> Task:
+    """Store a task of a kind with all its steps pending; a further round follows a previous one."""
     task = Task(
         id=f"t-{secrets.token_hex(6)}",
         user_id=user_id,
         kind=kind,
+        previous_id=previous_id,
         request=work.model_dump(mode="json", exclude_defaults=True),
     )
     task.steps = _steps(FLOWS[kind], first=0)
@@ -133,6 +137,11 @@ def cancel_task(session: Session, task: Task) -> list[str]:
 def work_of(task: Task) -> Work:
     """What a task is to do."""
     return Work.model_validate(task.request)
+
+
+def facts_of(task: Task) -> dict[str, dict[str, Any]]:
+    """What a task's steps said, by step."""
+    return {step.name: dict(step.facts) for step in task.steps}
 
 
 def unfinished_stages(task: Task) -> list[list[Step]]:

@@ -59,12 +59,17 @@ def run_training(context: StepContext) -> dict[str, Any]:
 
 def _arguments(context: StepContext) -> dict[str, Any]:
     training = context.work.training
-    if training.weights.startswith("key:"):
+    name = context.work.served_name(context.user_id)
+    if context.earlier and not training.weights:
+        # Never from a client: what it may give is checked where it is taken.
+        weights = f"models:/{name}@{context.settings.champion_alias}"
+        training = training.model_copy(update={"weights": weights})
+    elif training.weights.startswith("key:"):
         path = context.bring_own(training.weights.removeprefix("key:"))
         training = training.model_copy(update={"weights": str(path)})
     return {
         "task_id": context.task_id,
-        "model_name": context.work.served_name(context.user_id),
+        "model_name": name,
         "labels": context.spec.model_dump_json(),
         "training": training.model_dump_json(),
         "held_out": context.work.held_out,

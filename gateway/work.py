@@ -9,9 +9,9 @@ from components.labeling.formats import FormatName
 from components.labeling.wanted import WantedLabels
 from components.layout import checked_name
 from components.training.settings import TrainingSettings
+from components.video.selection.options import Strategy
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
-Strategy = Literal["uniform", "diverse", "motion", "uncertain", "active"]
 _WEIGHTS_NAME = re.compile(r"yolo(v8|11|26)[nsmlx](-pose)?\.pt")
 
 
@@ -47,6 +47,7 @@ class Work(BaseModel):
     num_frames: int = Field(120, ge=1, le=100_000)
     strategy: Strategy | None = None
     min_seconds_apart: float | None = Field(None, ge=0)
+    seed: int = 0
     labels_format: FormatName | None = None
     labeling_tool: Literal["folder", "label-studio"] | None = None
     labels_now: bool = False

@@ -16,8 +16,6 @@ from components.labels import format_yolo_labels
 from components.steps import Progress, no_progress
 from components.storage import Storage
 
-_KEPT_AT_ONCE = ".txt"
-
 
 class FolderBackend(LabelingBackend):
     """A project is a folder, ``labeling/{title}/``; see ``components/labeling/project.py``.
@@ -55,7 +53,7 @@ class FolderBackend(LabelingBackend):
         folder = self._bring(project)
         labelled, total = count_labels(folder)
         digest = hashlib.sha256()
-        for path in sorted((folder / LABELS).rglob(f"*{_KEPT_AT_ONCE}")):
+        for path in sorted((folder / LABELS).rglob("*.txt")):
             digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
             digest.update(path.read_bytes())
         return LabelingState(total, labelled, 0, digest.hexdigest())

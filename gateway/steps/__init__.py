@@ -16,6 +16,7 @@ FUNCTIONS: dict[str, Callable[[StepContext], dict[str, Any]]] = {
     "preannotate": analysis.preannotate,
     "labeling": labeling.request_labels,
     "labels": labeling.take_labels,
+    "import_labels": labeling.import_labels,
     "register": deployment.register,
     "bring": deployment.bring,
     "deploy": deployment.deploy,

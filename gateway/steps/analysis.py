@@ -25,7 +25,7 @@ def preannotate(context: StepContext) -> dict[str, Any]:
         return _unlabelled("no global model is set")
     if not settings.triton_url:
         return _unlabelled("no Triton is set: the frames go out unlabelled")
-    served = {model.model: model.version for model in _served(context)}
+    served = served_versions(context)
     name = next((name for name in names if name in served), "")
     if not name:
         return _unlabelled(f"no model {' or '.join(names)} is served: the frames go out unlabelled")
@@ -33,7 +33,7 @@ def preannotate(context: StepContext) -> dict[str, Any]:
 
     frames = context.storage.bring(context.layout.frames(context.task_id))
     target = context.layout.preannotations(context.task_id)
-    with _model(context, name, served[name]) as model:
+    with open_model(context, name, served[name]) as model:
         facts = run(
             frames,
             target,
@@ -73,7 +73,7 @@ def analyse(context: StepContext) -> dict[str, Any]:
         context.storage.bring(results)
     video = context.storage.bring(context.video)
     begun = time.monotonic()
-    with _model(context, name, version) as model:
+    with open_model(context, name, version) as model:
         facts = run(
             video,
             results,
@@ -120,13 +120,19 @@ def _served_version(context: StepContext, name: str, wanted: int | None = None) 
     raise NotFound(f"The model {name!r} is not served: give a version of it the champion's alias.")
 
 
+def served_versions(context: StepContext) -> dict[str, int]:
+    """The version that answers for each served model."""
+    return {model.model: model.version for model in _served(context)}
+
+
 def _served(context: StepContext) -> "list[ServedModel]":
     from components.serving.status import served_models
 
     return served_models(context.settings)
 
 
-def _model(context: StepContext, name: str, version: int) -> Any:
+def open_model(context: StepContext, name: str, version: int) -> Any:
+    """A served version of a model; closed at the end of the block."""
     from components.serving.client import TritonModel
 
     settings = context.settings

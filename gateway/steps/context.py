@@ -22,13 +22,39 @@ class Waiting(ActverseError):
         done, total: how far what it waits for is.
         again_in: when to look again.
         fault: what somebody has to mend first; empty where time alone is needed.
+        facts: the step's own, which it is given again when it looks the next time.
     """
 
     def __init__(
-        self, message: str, done: float, total: float, again_in: timedelta, fault: str = ""
+        self,
+        message: str,
+        done: float,
+        total: float,
+        again_in: timedelta,
+        fault: str = "",
+        facts: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.done, self.total, self.again_in, self.fault = done, total, again_in, fault
+        self.facts = facts or {}
+
+
+@dataclass(frozen=True)
+class OtherTask:
+    """Another task of the same user that a step has to do with.
+
+    Attributes:
+        facts: what its steps said, by step.
+    """
+
+    task_id: str
+    work: Work
+    facts: dict[str, dict[str, Any]]
+
+    @property
+    def spec(self) -> LabelSpec:
+        """What its model learnt."""
+        return LabelSpec.model_validate(self.facts["labels"]["spec"])
 
 
 @dataclass(frozen=True)
@@ -36,7 +62,10 @@ class StepContext:
     """What a step is given.
 
     Attributes:
-        facts: what the earlier steps said, by step.
+        facts: what the earlier steps said, by step; of a further round also what was said of
+            the video when it was fetched.
+        earlier: the rounds before this one, the first one first.
+        labeling: the task whose labels this one brings, if any.
         progress: tells how far the step is, in the unit of its plan; raises as ``check`` does.
         check: raises when the step is to be left: another has it, or the worker stops.
     """
@@ -49,6 +78,8 @@ class StepContext:
     facts: dict[str, dict[str, Any]]
     progress: Progress
     check: Callable[[], None]
+    earlier: tuple[OtherTask, ...] = ()
+    labeling: OtherTask | None = None
 
     @property
     def layout(self) -> Layout:
@@ -57,8 +88,14 @@ class StepContext:
 
     @property
     def video(self) -> Path:
-        """The video as every later step reads it."""
-        return self.layout.video(self.task_id) / "video.mp4"
+        """The video as every later step reads it; all rounds have one."""
+        first = self.earlier[0].task_id if self.earlier else self.task_id
+        return self.layout.video(first) / "video.mp4"
+
+    @property
+    def itself(self) -> OtherTask:
+        """The task as others see it."""
+        return OtherTask(self.task_id, self.work, self.facts)
 
     @property
     def source(self) -> Path:

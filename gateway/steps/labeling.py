@@ -1,90 +1,128 @@
 """The steps around the labels: asked for, waited for, checked and taken."""
 
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadLabels
+from components.errors import BadLabels, Unauthorized, Unavailable
+from components.labeling.backend import LabelingBackend, ProjectPlan
+from components.labeling.backends import default_tool
+from components.labeling.label_set import LabelSet
 from gateway.steps.context import StepContext, Waiting
+from gateway.steps.label_looks import labels_that_count, read_draft, refuse_faults
+from gateway.steps.projects import backend_of, frames_of, images_of
 
 
 def request_labels(context: StepContext) -> dict[str, Any]:
-    """Lay the frames and their pre-annotations out for labelling, where no labels were given."""
-    from components.labeling.project import PARTS, make_project
+    """Put the frames and their pre-annotations where people label, where no labels were given.
 
-    if context.work.labels_path:
+    A project that was lost is put up anew with the labels that had been read from it.
+
+    Raises:
+        Waiting: while the tool is away or refuses us.
+    """
+    work = context.work
+    if work.labels_path:
         return {"tool": "none: labels were given", "skipped": True}
-    project = project_key(context)
-    if context.work.folder_path:
-        frames = context.bring_own(context.work.folder_path)
-    else:
-        frames = context.storage.bring(context.layout.frames(context.task_id))
+    frames = frames_of(context, context.itself)
+    said = context.facts.get("preannotate", {})
     preannotations = context.layout.preannotations(context.task_id)
-    if context.facts.get("preannotate", {}).get("model"):
+    if said.get("model"):
         context.storage.bring(preannotations)
-    work, folder = context.work, context.own(project)
-    frames_given = make_project(
-        frames,
-        preannotations,
-        folder,
-        progress=context.progress,
-        task=work.task,
-        names=work.names,
-        keypoints=work.keypoints,
+    backend = backend_of(context, work.labeling_tool or default_tool(context.settings))
+    plan = ProjectPlan(
+        title=f"{work.project_name}-{context.task_id}",
+        frames=frames,
+        preannotations=preannotations,
+        wanted=work.wanted,
+        model=f"{said['model']} {said['version']}" if said.get("model") else "",
     )
-    for part in PARTS:
-        # Not the whole folder: labels that are in the storage only would be deleted there.
-        if (folder / part).exists():
-            context.storage.keep(folder / part)
-    return {"tool": "folder", "project": project, "frames": frames_given}
-
-
-def project_key(context: StepContext) -> str:
-    """The key of the folder in which a task's frames are labelled."""
-    return f"labeling/{context.work.project_name}-{context.task_id}"
+    try:
+        project = backend.open(plan, context.progress)
+        _put_back(context, backend, project)
+    except (Unauthorized, Unavailable) as error:
+        context.check()
+        again_in = timedelta(seconds=context.settings.labeling_poll_max_seconds)
+        raise Waiting(str(error), 0, 0, again_in, fault=str(error)) from error
+    return {**project, "preannotated_by": plan.model, "note": said.get("reason", "")}
 
 
 def take_labels(context: StepContext) -> dict[str, Any]:
-    """Check the labels and bring them to the task, once there is one for every frame.
+    """Check the labels and bring them to the task, once they are complete and left alone.
+
+    Of a further round the labels of the rounds before are taken along, and their held-out
+    frames stay held out.
 
     Raises:
-        Waiting: as long as some are missing, or what people have written cannot be used yet.
+        Waiting: as long as they do not count.
         BadLabels: for labels that were given and cannot be used.
     """
-    from components.labeling.project import count_labels
+    from components.dataset.held_out import write_held_out
+    from components.labeling.keep import keep_labels
+    from gateway.steps.label_rounds import with_earlier_rounds
 
     if context.work.labels_path:
-        return _import(context, context.bring_own(context.work.labels_path))
-    # Exact, so that a label that was taken back does not count.
-    path = context.storage.bring(context.own(project_key(context)), exact=True)
-    done, total = count_labels(path)
-    again_in = timedelta(seconds=context.settings.labeling_poll_seconds)
-    if done < total:
-        raise Waiting(f"{done} of {total} frames are labelled.", done, total, again_in)
-    try:
-        return _import(context, path)
-    except BadLabels as error:
-        # A typo is no reason to lose the labels of a whole video: it can be mended.
-        fault = context.in_users_words(str(error))
-        raise Waiting(fault, done, total, again_in, fault=fault) from error
+        return _take_given(context)
+    labels, look = labels_that_count(context)
+    told = {name: look[name] for name in ("total", "skipped", "read_before") if name in look}
+    told["of_this_round"] = len(labels.frames)
+    images: dict[str, Path] | None = None
+    held_out: tuple[str, ...] = ()
+    if context.earlier:
+        labels, images, held_out = with_earlier_rounds(context, labels)
+    elif context.work.folder_path:
+        images = images_of(context, context.itself)
+    target = context.layout.labels(context.task_id)
+    counts = keep_labels(labels, target, images, context.progress)
+    write_held_out(target, held_out)
+    context.storage.keep(target)
+    return {**told, "counts": counts, "spec": labels.spec.model_dump(mode="json")}
 
 
-def _import(context: StepContext, path: Path) -> dict[str, Any]:
-    from components.labeling.folder import import_labels, resolve_spec, scan_label_folder
+def import_labels(context: StepContext) -> dict[str, Any]:
+    """Put labels that a user brings into another task's project, as if they were made there."""
+    from components.labeling.formats import open_format
+    from components.labeling.opened import opened_labels
+
+    task = context.labeling
+    if task is None:
+        raise ValueError("a task of this kind names the task that the labels are for")
+    path = context.bring_own(context.work.labels_path)
+    with opened_labels(path, context.work.labels_format) as opened:
+        form = opened.format
+        # By the task's own frames, whatever images came along.
+        labels = open_format(form).read(opened.path, task.work.wanted, images_of(context, task))
+    refuse_faults(labels)
+    project = task.facts["labeling"]
+    added = backend_of(context, str(project["tool"])).add(project, labels)
+    return {"task_id": task.task_id, "format": form, "images": added, "objects": labels.objects}
+
+
+def _take_given(context: StepContext) -> dict[str, Any]:
+    from components.labeling.keep import keep_labels
+    from components.labeling.opened import opened_labels
 
     work = context.work
-    folder = scan_label_folder(path)
-    spec = resolve_spec(
-        folder,
-        task=work.task,
-        names=work.names,
-        keypoints=work.keypoints,
-        flip_idx=work.flip_idx,
-    )
-    frames = context.layout.frames(context.task_id)
-    if not folder.images:
-        context.storage.bring(frames)
-    labels = context.layout.labels(context.task_id)
-    counts = import_labels(folder, labels, frames, spec, progress=context.progress)
-    context.storage.keep(labels)
-    return {"counts": counts, "spec": spec.model_dump(mode="json")}
+    target = context.layout.labels(context.task_id)
+    with opened_labels(context.bring_own(work.labels_path), work.labels_format) as opened:
+        images = opened.images or images_of(context, context.itself)
+        labels = opened.read(work.wanted, images)
+        counts = keep_labels(labels, target, opened.images or None, context.progress)
+    context.storage.keep(target)
+    return {"counts": counts, "spec": labels.spec.model_dump(mode="json")}
+
+
+def _put_back(context: StepContext, backend: LabelingBackend, project: Mapping[str, Any]) -> None:
+    """Bring labels that were read from a project which is gone by now into the new one."""
+    draft = read_draft(context)
+    if draft is None or not draft.frames:
+        return
+    images = images_of(context, context.itself)
+    try:
+        there = backend.read(project, context.work.wanted, images).frames
+    except BadLabels:
+        there = {}  # nothing is labelled there yet
+    lost = {stem: frame for stem, frame in draft.frames.items() if stem not in there}
+    if lost:
+        backend.add(project, LabelSet(draft.spec, lost))

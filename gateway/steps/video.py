@@ -53,35 +53,22 @@ def convert(context: StepContext) -> dict[str, Any]:
 
 def extract(context: StepContext) -> dict[str, Any]:
     """Extract the frames that given labels are named after, or such as are worth labelling."""
-    from components.video.extract import extract_frames, uniform_indices
+    from components.video.extract import extract_frames
+    from gateway.steps.choosing import choose_frames, labelled_frames
 
-    total = int(context.facts["convert"]["video"]["frame_count"])
-    indices = _labelled_frames(context, total) or uniform_indices(total, context.work.num_frames)
     frames = context.layout.frames(context.task_id)
     video = context.storage.bring(context.video)
-    extract_frames(video, frames, indices, progress=context.progress)
+    if indices := labelled_frames(context):
+        extract_frames(video, frames, indices, progress=context.progress)
+        told: dict[str, Any] = {"strategy": "labels were given", "note": ""}
+    else:
+        selection = choose_frames(context, video)
+        indices = [frame.index for frame in selection.frames]
+        extract_frames(video, frames, indices, progress=context.progress)
+        selection.write(frames)
+        told = {"strategy": selection.options.strategy, "note": selection.note}
     context.storage.keep(frames)
-    return {"frames": len(indices)}
-
-
-def _labelled_frames(context: StepContext, total: int) -> list[int]:
-    from components.errors import BadLabels
-    from components.labeling.folder import scan_label_folder
-    from components.video.extract import frame_index
-
-    if not context.work.labels_path:
-        return []
-    indices = []
-    for name in scan_label_folder(context.bring_own(context.work.labels_path)).frames_needed():
-        index = frame_index(name)
-        if index is None or index >= total:
-            raise BadLabels(
-                f"The label {name}.txt belongs to no image, and to no frame of the video "
-                f"({total} frames): name it after its image, or frame_000000 to "
-                f"frame_{total - 1:06d}."
-            )
-        indices.append(index)
-    return sorted(indices)
+    return {"frames": len(indices), **told}
 
 
 def deliver_video(context: StepContext) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Which frames of a task's video are to be labelled."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.errors import BadLabels
+from components.frame_results import FrameResult, chunk_paths, read_chunk
+from components.video.extract import frame_index, frame_name
+from components.video.probe import VideoFacts
+from components.video.selection.options import SelectionOptions
+from components.video.selection.selection import Selection
+from gateway.steps.context import OtherTask, StepContext
+
+# Enough to see where a model is unsure, without analysing a whole video for it.
+_SCANNED = 600
+# A finding this unsure is of interest though it would not be drawn.
+_DOUBTFUL = 0.4
+# Of the video, before and after what is held out: as far as a dataset's gap reaches.
+_MARGIN = 0.05
+
+
+def labelled_frames(context: StepContext) -> list[int]:
+    """The frames that given labels are named after; empty if none were, or images came along.
+
+    Raises:
+        BadLabels: for a label of something that is no frame of the video.
+    """
+    from components.labeling.opened import opened_labels
+
+    work = context.work
+    if not work.labels_path:
+        return []
+    total = _facts(context).frame_count
+    with opened_labels(context.bring_own(work.labels_path), work.labels_format) as labels:
+        names = labels.frames_needed()
+    indices = []
+    for name in names:
+        index = frame_index(name)
+        if index is None or index >= total:
+            raise BadLabels(
+                f"The label {name} belongs to no image, and to no frame of the video "
+                f"({total} frames): name it after its image, or {frame_name(0)} to "
+                f"{frame_name(total - 1)}."
+            )
+        indices.append(index)
+    return sorted(indices)
+
+
+def choose_frames(context: StepContext, video: Path) -> Selection:
+    """Choose frames by the strategy asked for; by default active where a model is served.
+
+    A further round chooses by what the analysis of the round before found, keeps away from
+    what is labelled already, and from the stretch of the video that is held out.
+    """
+    from components.video.selection.select import select_frames
+
+    work, facts = context.work, _facts(context)
+    model = None if context.earlier else _global_model(context)
+    strategy = work.strategy or ("active" if model or context.earlier else "uniform")
+    options = SelectionOptions(
+        strategy=strategy,
+        number=work.num_frames,
+        min_seconds_apart=work.min_seconds_apart,
+        seed=work.seed,
+        threshold=work.confidence,
+    )
+    found: Iterator[FrameResult] = iter(())
+    if strategy in ("uncertain", "active"):
+        if context.earlier:
+            found = _analysed(context, context.earlier[-1])
+        elif model:
+            found = _scanned(context, video, facts, *model)
+    return select_frames(
+        video,
+        facts,
+        options,
+        detections=found,
+        taken=_taken(context),
+        closed=_closed(context, facts),
+        progress=context.progress,
+    )
+
+
+def _facts(context: StepContext) -> VideoFacts:
+    return VideoFacts.model_validate(context.facts["convert"]["video"])
+
+
+def _global_model(context: StepContext) -> tuple[str, int] | None:
+    from gateway.steps.analysis import served_versions
+
+    name = context.settings.global_model
+    if not name or not context.settings.triton_url:
+        return None
+    version = served_versions(context).get(name)
+    return (name, version) if version else None
+
+
+def _scanned(
+    context: StepContext, video: Path, facts: VideoFacts, name: str, version: int
+) -> Iterator[FrameResult]:
+    from components.analysis.scan import scan
+    from components.video.extract import uniform_indices
+    from gateway.steps.analysis import open_model
+
+    indices = uniform_indices(facts.frame_count, _SCANNED)
+    work = context.work
+    with open_model(context, name, version) as model:
+        yield from scan(
+            video,
+            facts,
+            model,
+            indices,
+            confidence=_DOUBTFUL * work.confidence,
+            iou=work.iou,
+            progress=context.progress,
+        )
+
+
+def _analysed(context: StepContext, task: OtherTask) -> Iterator[FrameResult]:
+    results = context.storage.bring(context.layout.results(task.task_id))
+    for path in chunk_paths(results):
+        yield from read_chunk(path)
+
+
+def _taken(context: StepContext) -> list[int]:
+    """The frames that the rounds before have labelled."""
+    taken: set[int] = set()
+    for task in context.earlier:
+        prefix = context.storage.key_of(context.layout.labels(task.task_id))
+        for file in context.storage.files(prefix):
+            path = Path(file.key)
+            if path.suffix == ".txt" and (index := frame_index(path.stem)) is not None:
+                taken.add(index)
+    return sorted(taken)
+
+
+def _closed(context: StepContext, facts: VideoFacts) -> list[tuple[int, int]]:
+    """The stretch of the video in which frames are held out, and its surroundings."""
+    from gateway.steps.label_rounds import held_out_of
+
+    if not context.earlier:
+        return []
+    named = [frame_index(stem) for stem in held_out_of(context, context.earlier[-1])]
+    held_out = sorted(index for index in named if index is not None)
+    if not held_out:
+        return []
+    margin = round(_MARGIN * facts.frame_count)
+    return [(max(0, held_out[0] - margin), min(facts.frame_count - 1, held_out[-1] + margin))]

@@ -1,0 +1,126 @@
+"""The labelling monitor's look at one project: how far it is, and its labels once they count."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+from components.errors import (
+    ActverseError,
+    BadInput,
+    BadLabels,
+    NotFound,
+    Unauthorized,
+    Unavailable,
+)
+from components.labeling.backend import LabelingState
+from components.labeling.draft import load_draft, save_draft
+from components.labeling.label_set import LabelSet
+from components.labeling.monitor import look
+from gateway.steps.context import StepContext, Waiting
+from gateway.steps.projects import backend_of, images_of, owner_of
+
+_DRAFT_SECONDS = 60
+_NAMED_FAULTS = 3
+
+
+def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
+    """The labels, if they are complete and left alone, or if those that are there suffice.
+
+    While people label, they are read once a minute and kept, so that little is lost with a
+    tool that loses a project.
+
+    Returns:
+        The labels, and the facts of the look.
+
+    Raises:
+        Waiting: if they do not count yet; with a fault where somebody has to mend something
+            first, since neither a typo nor a tool that is away may cost a video's labels.
+    """
+    owner, facts = owner_of(context), dict(context.facts.get("labels", {}))
+    project = owner.facts["labeling"]
+    done, total = float(facts.get("done", 0)), float(facts.get("total", 0))
+    again_in = context.settings.labeling_poll_max_seconds
+    try:
+        backend = backend_of(context, str(project["tool"]))
+        state = backend.state(project)
+        seen = look(
+            state,
+            facts.get("monitor", {}),
+            time.time(),
+            poll=context.settings.labeling_poll_seconds,
+            poll_max=again_in,
+            settle=context.settings.labeling_settle_seconds,
+        )
+        done, total = state.labelled + state.skipped, state.total
+        again_in = seen.again_in
+        facts |= {"monitor": seen.memory, "done": done, "total": total, "skipped": state.skipped}
+        ready = seen.settled or context.work.labels_now
+        kept = facts.get("draft", {})
+        unkept = kept.get("mark") != state.mark
+        if state.labelled and (
+            ready or (unkept and time.time() - kept.get("at", 0) > _DRAFT_SECONDS)
+        ):
+            labels = backend.read(project, context.work.wanted, images_of(context, owner))
+            if unkept and not labels.faults:
+                _keep(context, labels)
+                facts["draft"] = {"mark": state.mark, "at": time.time()}
+            if ready:
+                refuse_faults(labels)
+                return labels, facts
+        fault = _fault(state, ready)
+    except (BadInput, NotFound, Unauthorized, Unavailable) as error:
+        context.check()
+        away = isinstance(error, NotFound | Unavailable)
+        if away and context.work.labels_now and (draft := read_draft(context)):
+            return draft, facts | {"read_before": str(error)}
+        fault = _with_way_out(context, error)
+    raise Waiting(
+        fault or f"{done:g} of {total:g} frames are labelled.",
+        done,
+        total,
+        timedelta(seconds=again_in),
+        fault=fault,
+        facts=facts,
+    )
+
+
+def read_draft(context: StepContext) -> LabelSet | None:
+    """The labels as they were last read from the tool; None if they never were."""
+    path = context.layout.labels_draft(owner_of(context).task_id)
+    try:
+        return load_draft(context.storage.bring(path))
+    except NotFound:
+        return None
+
+
+def refuse_faults(labels: LabelSet) -> None:
+    """Raise BadLabels, naming the first few, if the labels of an image cannot be used."""
+    if labels.faults:
+        first = [labels.faults[stem] for stem in sorted(labels.faults)]
+        more = len(first) - _NAMED_FAULTS
+        said = " ".join(first[:_NAMED_FAULTS]) + (f" And {more} more." if more > 0 else "")
+        raise BadLabels(said)
+
+
+def _keep(context: StepContext, labels: LabelSet) -> None:
+    path = context.layout.labels_draft(owner_of(context).task_id)
+    save_draft(labels, path)
+    context.storage.keep(path)
+
+
+def _fault(state: LabelingState, ready: bool) -> str:
+    if state.skipped >= state.total > 0:
+        return "Every frame was skipped: label one at least, or cancel the task."
+    return "Nothing is labelled yet: label one frame at least." if ready else ""
+
+
+def _with_way_out(context: StepContext, error: ActverseError) -> str:
+    """An error's sentence; of a project that is gone with what can be done about it."""
+    if not isinstance(error, NotFound):
+        return str(error)
+    draft = read_draft(context)
+    kept = f" The labels of {len(draft.frames)} frames are kept." if draft else ""
+    return (
+        f"{error}{kept} 'actverse labels restore {context.task_id}' puts it up again"
+        f"{' with them' if draft else ''}."
+    )

@@ -1,0 +1,52 @@
+"""The labels of a further round: those of the rounds before, and its own."""
+
+from pathlib import Path
+
+from components.errors import NotFound
+from components.label_files import find_images
+from components.labeling.formats import open_format
+from components.labeling.label_set import LabelSet
+from components.labeling.wanted import WantedLabels
+from gateway.flows import TRAINING
+from gateway.steps.context import OtherTask, StepContext
+from gateway.steps.projects import frames_of, images_of, owner_of
+
+
+def with_earlier_rounds(
+    context: StepContext, own: LabelSet
+) -> tuple[LabelSet, dict[str, Path], tuple[str, ...]]:
+    """All rounds' labels, their images by stem, and the stems that must stay held out.
+
+    Where both label a frame, this round's label counts.
+    """
+    before = context.earlier[-1]
+    earlier, images = labels_of(context, before)
+    here = images_of(context, owner_of(context))
+    # What has no label any more in a project that was opened again, is labelled no more.
+    frames = {stem: frame for stem, frame in earlier.frames.items() if stem not in here}
+    merged = LabelSet(earlier.spec, frames | own.frames, own.skipped)
+    held_out = tuple(stem for stem in held_out_of(context, before) if stem in merged.frames)
+    return merged, {stem: (images | here)[stem] for stem in merged.frames}, held_out
+
+
+def labels_of(context: StepContext, task: OtherTask) -> tuple[LabelSet, dict[str, Path]]:
+    """The labels that another task has taken, and their images."""
+    folder = context.storage.bring(context.layout.labels(task.task_id))
+    own = folder / "images"
+    images = find_images(own if own.is_dir() else frames_of(context, task))
+    spec = task.spec
+    wanted = WantedLabels(spec.task, spec.names, spec.keypoints, spec.flip_idx)
+    return open_format("yolo").read(folder, wanted, images), images
+
+
+def held_out_of(context: StepContext, task: OtherTask) -> tuple[str, ...]:
+    """The frames that a task's model was never shown, by stem; empty if it has none yet."""
+    from components.dataset.held_out import held_out_stems, read_held_out
+
+    named = read_held_out(context.storage.bring(context.layout.labels(task.task_id)))
+    if named or TRAINING not in task.facts:
+        return named
+    try:
+        return held_out_stems(context.storage.bring(context.layout.dataset(task.task_id)))
+    except NotFound:
+        return ()  # its training did not come so far
