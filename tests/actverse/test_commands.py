@@ -448,9 +448,38 @@ def test_a_rule_that_nobody_tries_is_not_waited_for_for_ever(client, run, monkey
 
 def test_models_need_a_triton_and_say_so(run, monkeypatch):
     monkeypatch.setattr("actverse.rest.time.sleep", lambda seconds: None)
-    told = run("models")
-    assert told.returncode == 1
-    assert told.stderr.startswith("actverse: No Triton is set")
+    for command in (("models",), ("models", "--json")):
+        told = run(*command)
+        assert told.returncode == 1
+        assert told.stderr.startswith("actverse: No Triton is set")
+
+
+def test_a_model_is_imported_and_its_task_named(gateway, run, tmp_path):
+    (tmp_path / "mice.pt").write_bytes(b"pt")
+    (tmp_path / "a.jpg").write_bytes(b"jpg")
+    told = run(
+        *("models", "import", str(tmp_path / "mice.pt"), "--name", "ada-imported"),
+        *("--images", str(tmp_path), "--imgsz", "320"),
+    )
+    assert told.returncode == 0, told.stderr
+    task_id = told.stdout.strip()
+    with gateway.sessions() as session:
+        task = read_task(session, task_id)
+        assert (task.kind, task.request["imgsz"]) == ("model", 320)
+        assert [step.name for step in task.steps] == ["bring", "deploy"]
+    assert f"actverse status {task_id} --watch" in told.stderr
+    refused = run("models", "import", str(tmp_path / "mice.pt"), "--name", "ada-imported")
+    assert refused.returncode == 1
+    assert "--images" in refused.stderr
+
+
+def test_the_gateway_may_stand_before_or_behind_import(run, environment, tmp_path):
+    (tmp_path / "mice.zip").write_bytes(b"zip")
+    command = ("import", str(tmp_path / "mice.zip"), "--name", "x")
+    key = ("--key", environment["ACTVERSE_API_KEY"])
+    for arguments in (("models", *key, *command), ("models", *command, *key)):
+        told = run(*arguments, ACTVERSE_API_KEY="")
+        assert "named neither as a checkpoint nor as an ONNX file" in told.stderr
 
 
 @pytest.mark.parametrize(
@@ -462,6 +491,8 @@ def test_models_need_a_triton_and_say_so(run, monkeypatch):
         ("keys", "revoke", "x"),
         ("keys", "create", "a", "--bootstrap", "--role", "user"),
         ("keys", "create", "a", "--again"),
+        ("models", "import", "a.pt"),
+        ("models", "--json", "import", "a.pt", "--name", "a"),
         ("no-such-command",),
     ],
 )

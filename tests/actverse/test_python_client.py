@@ -278,6 +278,37 @@ def test_training_deployment_and_inference(gateway, client, video, labels, tmp_p
     assert stored(gateway)[sent["file_path"]] == video.read_bytes()
 
 
+def test_a_model_is_imported_with_a_few_of_many_images(gateway, client, tmp_path):
+    model, images = tmp_path / "mice.pt", tmp_path / "frames"
+    model.write_bytes(b"pt")
+    images.mkdir()
+    for number in range(100):
+        (images / f"{number:03d}.jpg").write_bytes(b"jpg")
+    (images / "notes.txt").write_text("not an image")
+    before = stored(gateway)
+    sent = work(gateway, client.import_model(model, "ada-mice", images, imgsz=320))
+    sent_images = sorted(Path(key).name for key in stored(gateway).keys() - before.keys())
+    assert sent_images[:2] == ["000.jpg", "002.jpg"]
+    assert len(sent_images) == 49
+    assert stored(gateway)[sent["model_path"]] == b"pt"
+    assert sent["images_path"].endswith("/frames")
+    assert (sent["model_name"], sent["imgsz"]) == ("ada-mice", 320)
+    (tmp_path / "clip.mp4").write_bytes(b"mp4")
+    sent = work(gateway, client.import_model(model, "ada-mice", tmp_path / "clip.mp4"))
+    assert stored(gateway)[sent["images_path"]] == b"mp4"
+    again = client.import_model(
+        f"key:{sent['model_path']}", "ada-mice", f"key:{sent['images_path']}"
+    )
+    assert work(gateway, again) == sent
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "notes.txt").write_text("not an image")
+    for place, sentence in (("none", "holds no image"), ("gone", "no file")):
+        with pytest.raises(BadInput, match=sentence):
+            client.import_model(model, "ada-mice", tmp_path / place)
+    with pytest.raises(Forbidden, match="administrator"):
+        client.import_model(model, "global", images)
+
+
 def test_keys_are_made_used_listed_and_revoked(gateway, admin):
     made = admin.create_key("kim", label="lab laptop")
     assert (made["user_id"], made["role"], made["label"]) == ("kim", "user", "lab laptop")

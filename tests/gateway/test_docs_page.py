@@ -51,6 +51,7 @@ def test_the_document_names_every_endpoint_of_the_design(document):
         "GET /training/{task_id}",
         "POST /deployments",
         "GET /models",
+        "POST /models",
         "POST /models/{task_id}/inference",
         "PUT /files/{key}",
         "GET /files/",

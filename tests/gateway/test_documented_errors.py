@@ -61,6 +61,7 @@ def _bodies(world: _World) -> dict[str, dict[str, Any]]:
         "requestLabels": {"folder_path": "frames", "task_id": world.extracted},
         "train": {"data_path": "labels", "mode_train_info": {}},
         "deploy": {"task_id": world.trained},
+        "importModel": {"model_path": "m.onnx", "name": "mice", "images_path": "frames"},
         "analyse": {"data_path": "a.mp4"},
     }
 
@@ -73,6 +74,7 @@ _MISSING = {
     "requestLabels": {"folder_path": "nowhere"},
     "train": {"data_path": "nowhere"},
     "deploy": {"task_id": _UNKNOWN},
+    "importModel": {"model_path": "nowhere.onnx"},
     "analyse": {"data_path": "nowhere"},
 }
 _OUT_OF_RANGE = {"train": {"mode_train_info": {"epochs": 0}}, "analyse": {"iou": 2}}

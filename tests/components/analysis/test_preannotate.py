@@ -1,6 +1,8 @@
 """Pre-annotation of frames, with a model of this process and through a real Triton."""
 
+import json
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -59,7 +61,9 @@ def test_findings_stand_relative_to_each_image(model: ColourModel, tmp_path: Pat
         )
     assert (target / "c.txt").read_text() == ""
     assert (target / "classes.txt").read_text() == "red\ngreen\n"
-    assert len(list(target.iterdir())) == 12
+    about = json.loads((target / "predictions.json").read_text())
+    assert about["keypoints"] == ["head", "tail"]
+    assert len(list(target.iterdir())) == 13
     assert told == [(1, 11), (9, 11), (11, 11)]
     assert model.batch_sizes == [1, 8, 2]
 
@@ -69,6 +73,50 @@ def test_without_key_points_a_line_has_six_numbers(tmp_path: Path):
     preannotate(tmp_path / "frames", tmp_path / "target", ColourModel("detect"), **CHOICES)
     (found,) = numbers(tmp_path / "target" / "a.txt")
     assert found == pytest.approx([0, 40 / 128, 0.5, 48 / 128, 0.5, 0.95], abs=1e-5)
+
+
+def test_the_lines_are_in_the_tasks_own_classes_and_key_points(model: ColourModel, tmp_path: Path):
+    frames, target = tmp_path / "frames", tmp_path / "target"
+    write_image(frames / "a.png", (128, 96), (16, 24, 64, 72))
+    image = cv2.imread(str(frames / "a.png"))
+    cv2.rectangle(image, (80, 20), (110, 60), COLOURS_BGR["green"], -1)
+    cv2.imwrite(str(frames / "a.png"), image)
+    facts = preannotate(
+        frames,
+        target,
+        model,
+        name="global",
+        version=7,
+        task="pose",
+        names=["Green", "blue", "red"],
+        keypoints=["tail", "ear", "head"],
+        **CHOICES,
+    )
+    assert facts == {"images": 1, "objects": 1, "left_out": {"green": 1}}
+    (found,) = numbers(target / "a.txt")
+    # The tail is the lower right corner, the head the upper left one; nobody knows of an ear.
+    points = [0.5, 0.75, 0.2, 0, 0, 0, 0.125, 0.25, 0.9]
+    assert found == pytest.approx([2, 40 / 128, 0.5, 48 / 128, 0.5, *points, 0.95], abs=1e-5)
+    assert (target / "classes.txt").read_text() == "Green\nblue\nred\n"
+    assert json.loads((target / "predictions.json").read_text()) == {
+        "model": "global",
+        "version": 7,
+        "confidence": 0.25,
+        "keypoints": ["tail", "ear", "head"],
+    }
+
+
+@pytest.mark.parametrize(("of_model", "of_task"), [("pose", "detect"), ("detect", "pose")])
+def test_where_one_side_knows_no_key_points_there_are_boxes(
+    tmp_path: Path, of_model: str, of_task: Literal["detect", "pose"]
+):
+    frames, target = tmp_path / "frames", tmp_path / "target"
+    write_image(frames / "a.png", (128, 96), (16, 24, 64, 72))
+    asked = {"keypoints": ["head", "tail"]} if of_task == "pose" else {}
+    preannotate(frames, target, ColourModel(of_model), task=of_task, **asked, **CHOICES)
+    (found,) = numbers(target / "a.txt")
+    assert found == pytest.approx([0, 40 / 128, 0.5, 48 / 128, 0.5, 0.95], abs=1e-5)
+    assert json.loads((target / "predictions.json").read_text())["keypoints"] == []
 
 
 def test_served_and_local_model_find_the_same(triton, tmp_path: Path):

@@ -79,7 +79,7 @@ def test_a_task_goes_from_machine_to_machine(
     one.start()
     two.start()
 
-    loop = one.submit("loop", Work(file_path="clip.mp4", num_frames=3, names=("blob",)))
+    loop = one.submit("loop", Work(file_path="clip.mp4", num_frames=3, names=("red", "green")))
     one.wait_for(loop, "waiting")
     project = one.facts(loop, "labeling")["project"]
     images = [f.key for f in storage.files(f"users/ada/{project}/images")]
