@@ -76,6 +76,17 @@ def test_what_is_left(seconds, told):
             "20 frames in the folder labeling/a-t-1",
         ),
         (
+            {
+                "name": "preannotate",
+                "facts": {
+                    **{"model": "global", "version": 2, "objects": 9, "images": 4},
+                    "left_out": {"dog": 3, "cat": 1},
+                },
+            },
+            "9 objects in 4 frames, by global version 2; left out: 3 dog, 1 cat",
+        ),
+        ({"name": "bring", "facts": {"model": "global", "version": 2}}, "global version 2"),
+        (
             {"name": "preannotate", "facts": {"model": "", "reason": "no global model is set"}},
             "not done: no global model is set",
         ),
