@@ -20,7 +20,7 @@ demo: setup
 	$(BIN)/actverse demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -rs $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
@@ -58,7 +58,7 @@ COMPILE = $(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11
 lock: | $(UV)
 	$(COMPILE) --extra dev pyproject.toml --output-file requirements/dev.txt
 	$(COMPILE) requirements/triton.in --output-file requirements/triton.txt
-	$(COMPILE) requirements/label-studio.in --output-file requirements/label-studio.txt
+	$(COMPILE) --no-config requirements/label-studio.in --output-file requirements/label-studio.txt
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
 
 clean:
