@@ -97,7 +97,7 @@ FLOWS: dict[str, _Stages] = {
         (TRAINING,),
         *_ANALYSE,
     ),
-    "reopened": (("labels",), (TRAINING,), *_ANALYSE),
+    "reopened": (("labeling",), ("labels",), (TRAINING,), *_ANALYSE),
     "training": (("labels",), (TRAINING,)),
     "deployment": (("register",), ("deploy",)),
     "model": (("bring",), ("deploy",)),

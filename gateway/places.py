@@ -46,6 +46,13 @@ def check_file_or_folder(storage: Storage, user_id: str, key: str) -> None:
         raise NotFound(f"There is no file or folder {key!r} among yours: upload it first.")
 
 
+def check_labels(storage: Storage, user_id: str, key: str) -> None:
+    """Raise NotFound unless the user has a file, or a folder with files, of this key."""
+    own = own_key(storage, user_id, key)
+    if storage.stat(own) is None and not _is_folder(storage, own):
+        raise NotFound(f"There are no labels {key!r} among your files: upload them first.")
+
+
 def check_source(storage: Storage, user_id: str, place: str) -> None:
     """See that a video can be fetched from a place, as far as that is known at once.
 

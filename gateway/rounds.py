@@ -6,7 +6,6 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session, selectinload
 
 from components.errors import Conflict, NotFound
-from gateway.flows import TRAINING
 from gateway.models import Step, Task
 from gateway.tasks import OPEN, create_task, facts_of, work_of
 from gateway.work import Work
@@ -18,6 +17,7 @@ _OF_ITS_OWN = {
     "labels_format": None,
     "folder_path": "",
     "labels_now": False,
+    "reopens": "",
 }
 
 
@@ -71,13 +71,19 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
             f"The task {latest.id} has analysed nothing yet, so nobody knows of which frames its "
             "model is unsure: wait for its end."
         )
-    if reopen and "project" not in facts_of(latest).get("labeling", {}):
-        origin = [one for one in rounds if facts_of(one).get("labeling", {}).get("project")]
-        if not origin:
+    reopened: dict[str, Any] = {}
+    if reopen:
+        labelled = [one for one in rounds if facts_of(one).get("labeling", {}).get("project")]
+        if not labelled:
             raise NotFound(
                 f"The labels of the task {task.id} were given as files: there is no project to "
                 "open again. Ask for new frames instead."
             )
+        owner = work_of(labelled[-1])
+        reopened = {
+            "reopens": owner.reopens or labelled[-1].id,
+            "folder_path": owner.folder_path,
+        }
     before = work_of(latest)
     spec = facts_of(latest)["labels"]["spec"]
     work = Work.model_validate(
@@ -86,6 +92,7 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
             **_OF_ITS_OWN,
             **spec,
             "training": before.training.model_copy(update={"weights": ""}),
+            **reopened,
             **given,
             "round": before.round + 1,
         }
@@ -110,11 +117,6 @@ def look_at_labels(session: Session, task_id: str) -> list[str]:
         .returning(Step.task_id)
     )
     return list(due.scalars())
-
-
-def has_trained(task: Task) -> bool:
-    """Whether a task's training has come to its end."""
-    return _has(task, TRAINING)
 
 
 def _has(task: Task, name: str) -> bool:

@@ -25,7 +25,7 @@ class Work(BaseModel):
 
     Places (``*_path``) are keys below the user's own prefix of the storage, or, for
     ``file_path``, an http, https or s3 URL. ``labels_now`` says that the labels that are
-    there suffice.
+    there suffice, ``reopens`` names the task whose project is labelled again.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,6 +53,7 @@ class Work(BaseModel):
     labels_now: bool = False
     labeling_task_id: str = ""
     round: int = Field(1, ge=1)
+    reopens: str = ""
     held_out: float = Field(0.2, gt=0, lt=1)
     training: TrainingSettings = TrainingSettings()
 

@@ -1,4 +1,4 @@
-"""Labels as they were last read from a tool, kept in case that the tool loses them."""
+"""Labels in one file: a task's own, and those last read from a tool, which may lose them."""
 
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,9 @@ from components.errors import BadInput, NotFound
 from components.files import write_text
 from components.labeling.label_set import LabelledFrame, LabelSet
 from components.labels import FrameLabels, LabelSpec
+
+KEPT = "labels.json"
+"""Beside a task's label files: all of them, with the sizes of their images."""
 
 
 class _Frame(BaseModel):

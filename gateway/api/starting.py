@@ -4,6 +4,7 @@ The broker hears of it after the answer is out. If it is away then, beat finds t
 """
 
 import logging
+from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import BackgroundTasks, Depends, Header, Request, Response
@@ -79,9 +80,28 @@ class Starter:
             Conflict: if the caller's Idempotency-Key came with another body before.
         """
 
-        def make() -> Task:
-            return create_task(session, user_id, kind, work)
+        return self.start_task(
+            session,
+            caller,
+            user_id,
+            kind,
+            lambda: create_task(session, user_id, kind, work),
+            body,
+            content=content,
+        )
 
+    def start_task(
+        self,
+        session: Session,
+        caller: Caller,
+        user_id: str,
+        kind: str,
+        make: Callable[[], Task],
+        body: Body,
+        *,
+        content: str = "",
+    ) -> tuple[str, bool]:
+        """As ``start``, of a task that ``make`` stores."""
         replayed = False
         if self._key is None:
             task = make()

@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, BackgroundTasks, Header, Request
 from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel
-from sqlalchemy import update
 from sqlalchemy.exc import IntegrityError
 
 from components.errors import BadInput, Refused, TooLarge, Unauthorized
 from gateway.api.starting import send_task
 from gateway.database import Sessions
-from gateway.models import Step, WebhookDelivery, now
+from gateway.models import WebhookDelivery, now
 from gateway.openapi import problems
+from gateway.rounds import look_at_labels
 from gateway.webhook import DELIVERY_ID, SIGNATURE, TIMESTAMP, verify_delivery, verify_token
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
@@ -109,8 +109,9 @@ async def label_studio_webhook(
         handled=now(),
     )
     new = await run_in_threadpool(_remember, request.app.state.sessions, delivery)
-    if task_id and await run_in_threadpool(_look_now, request.app.state.sessions, task_id):
-        background.add_task(send_task, request.app.state, task_id)
+    if task_id:
+        for looking in await run_in_threadpool(_look_now, request.app.state.sessions, task_id):
+            background.add_task(send_task, request.app.state, looking)
     return Received(status="accepted" if new else "known")
 
 
@@ -132,12 +133,6 @@ def _remember(sessions: Sessions, delivery: WebhookDelivery) -> bool:
     return True
 
 
-def _look_now(sessions: Sessions, task_id: str) -> bool:
-    """Let a step that waits for labels look again at once; False if none does."""
+def _look_now(sessions: Sessions, task_id: str) -> list[str]:
     with sessions.begin() as session:
-        due = session.execute(
-            update(Step)
-            .where(Step.task_id == task_id, Step.name == "labels", Step.state == "waiting")
-            .values(not_before=None, queued=None)
-        )
-        return bool(due.rowcount)  # type: ignore[attr-defined]
+        return look_at_labels(session, task_id)

@@ -37,7 +37,7 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
             first, since neither a typo nor a tool that is away may cost a video's labels.
     """
     owner, facts = owner_of(context), dict(context.facts.get("labels", {}))
-    project = owner.facts["labeling"]
+    project = context.facts["labeling"]
     done, total = float(facts.get("done", 0)), float(facts.get("total", 0))
     again_in = context.settings.labeling_poll_max_seconds
     try:
@@ -54,7 +54,9 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
         done, total = state.labelled + state.skipped, state.total
         again_in = seen.again_in
         facts |= {"monitor": seen.memory, "done": done, "total": total, "skipped": state.skipped}
-        ready = seen.settled or context.work.labels_now
+        # A project that is opened again is complete already: somebody wants to change it.
+        opened_with = facts.setdefault("opened_with", state.mark if context.work.reopens else "")
+        ready = (seen.settled and state.mark != opened_with) or context.work.labels_now
         kept = facts.get("draft", {})
         unkept = kept.get("mark") != state.mark
         if state.labelled and (

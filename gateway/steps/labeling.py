@@ -8,10 +8,11 @@ from typing import Any
 from components.errors import BadLabels, Unauthorized, Unavailable
 from components.labeling.backend import LabelingBackend, ProjectPlan
 from components.labeling.backends import default_tool
+from components.labeling.draft import KEPT, save_draft
 from components.labeling.label_set import LabelSet
 from gateway.steps.context import StepContext, Waiting
 from gateway.steps.label_looks import labels_that_count, read_draft, refuse_faults
-from gateway.steps.projects import backend_of, frames_of, images_of
+from gateway.steps.projects import backend_of, frames_of, images_of, owner_of
 
 
 def request_labels(context: StepContext) -> dict[str, Any]:
@@ -25,14 +26,15 @@ def request_labels(context: StepContext) -> dict[str, Any]:
     work = context.work
     if work.labels_path:
         return {"tool": "none: labels were given", "skipped": True}
-    frames = frames_of(context, context.itself)
-    said = context.facts.get("preannotate", {})
-    preannotations = context.layout.preannotations(context.task_id)
+    owner = owner_of(context)
+    frames = frames_of(context, owner)
+    said = owner.facts.get("preannotate", {})
+    preannotations = context.layout.preannotations(owner.task_id)
     if said.get("model"):
         context.storage.bring(preannotations)
     backend = backend_of(context, work.labeling_tool or default_tool(context.settings))
     plan = ProjectPlan(
-        title=f"{work.project_name}-{context.task_id}",
+        title=f"{work.project_name}-{owner.task_id}",
         frames=frames,
         preannotations=preannotations,
         wanted=work.wanted,
@@ -65,7 +67,9 @@ def take_labels(context: StepContext) -> dict[str, Any]:
     if context.work.labels_path:
         return _take_given(context)
     labels, look = labels_that_count(context)
-    told = {name: look[name] for name in ("total", "skipped", "read_before") if name in look}
+    told: dict[str, Any] = {
+        name: look[name] for name in ("total", "skipped", "read_before") if name in look
+    }
     told["of_this_round"] = len(labels.frames)
     images: dict[str, Path] | None = None
     held_out: tuple[str, ...] = ()
@@ -76,6 +80,7 @@ def take_labels(context: StepContext) -> dict[str, Any]:
     target = context.layout.labels(context.task_id)
     counts = keep_labels(labels, target, images, context.progress)
     write_held_out(target, held_out)
+    save_draft(labels, target / KEPT)
     context.storage.keep(target)
     return {**told, "counts": counts, "spec": labels.spec.model_dump(mode="json")}
 
@@ -109,6 +114,7 @@ def _take_given(context: StepContext) -> dict[str, Any]:
         images = opened.images or images_of(context, context.itself)
         labels = opened.read(work.wanted, images)
         counts = keep_labels(labels, target, opened.images or None, context.progress)
+    save_draft(labels, target / KEPT)
     context.storage.keep(target)
     return {"counts": counts, "spec": labels.spec.model_dump(mode="json")}
 
@@ -118,7 +124,7 @@ def _put_back(context: StepContext, backend: LabelingBackend, project: Mapping[s
     draft = read_draft(context)
     if draft is None or not draft.frames:
         return
-    images = images_of(context, context.itself)
+    images = images_of(context, owner_of(context))
     try:
         there = backend.read(project, context.work.wanted, images).frames
     except BadLabels:

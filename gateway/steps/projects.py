@@ -12,9 +12,8 @@ HOOK_PATH = "/webhooks/label-studio"
 
 def owner_of(context: StepContext) -> OtherTask:
     """The task that the project was made for: this one, or one whose labelling is opened again."""
-    tasks = (*context.earlier, context.itself)
-    made = [task for task in tasks if "project" in task.facts.get("labeling", {})]
-    return made[-1] if made else context.itself
+    reopened = context.work.reopens
+    return next((task for task in context.earlier if task.task_id == reopened), context.itself)
 
 
 def backend_of(context: StepContext, tool: str) -> LabelingBackend:
@@ -36,7 +35,7 @@ def frames_of(context: StepContext, task: OtherTask) -> Path:
     """The folder of the images that are labelled for a task, brought here."""
     if task.work.folder_path:
         return context.bring_own(task.work.folder_path)
-    return context.storage.bring(context.layout.frames(task.task_id))
+    return context.storage.bring(context.layout.frames(task.work.reopens or task.task_id))
 
 
 def images_of(context: StepContext, task: OtherTask) -> dict[str, Path]:

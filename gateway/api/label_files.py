@@ -1,0 +1,90 @@
+"""A task's labels, in the format of whichever tool."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query, Request
+from fastapi.responses import FileResponse
+
+from components.errors import Conflict, NotFound
+from components.label_files import find_images
+from components.labeling.draft import KEPT, load_draft
+from components.labeling.formats import FormatName
+from components.labeling.label_set import LabelSet
+from components.labeling.pack import pack_labels
+from components.storage import Storage
+from gateway.api.acting import storage_of
+from gateway.api.dependencies import CurrentCaller, SessionDep, SettingsDep
+from gateway.labeling import labels_step
+from gateway.models import Task
+from gateway.openapi import problems
+from gateway.tasks import read_task, work_of
+
+router = APIRouter(prefix="/labeling", tags=["labeling"])
+
+
+@router.get(
+    "/{task_id}/labels",
+    operation_id="exportLabels",
+    summary="Download the labels of a task",
+    response_class=FileResponse,
+    responses={
+        200: {"content": {"application/zip": {}}, "description": "a zip of the labels"},
+        **problems(400, 404, 409),
+    },
+)
+def export_labels(
+    task_id: str,
+    request: Request,
+    caller: CurrentCaller,
+    session: SessionDep,
+    settings: SettingsDep,
+    background: BackgroundTasks,
+    format: FormatName = "yolo",
+    images: Annotated[bool, Query(description="with the labelled images")] = False,
+) -> FileResponse:
+    """Those that it trains on; while people label, those that were read last."""
+    task = read_task(session, task_id, caller.scope)
+    storage = storage_of(request)
+    labels = _labels(storage, task)
+    found = _images(storage, task) if images else None
+    with tempfile.NamedTemporaryFile(
+        prefix="labels-", suffix=".zip", dir=settings.home, delete=False
+    ) as file:
+        archive = Path(file.name)
+    background.add_task(archive.unlink, missing_ok=True)
+    try:
+        pack_labels(labels, format, archive, found)
+    except BaseException:
+        archive.unlink(missing_ok=True)
+        raise
+    return FileResponse(
+        archive,
+        media_type="application/zip",
+        filename=f"{task.id}-{format}.zip",
+        background=background,
+    )
+
+
+def _labels(storage: Storage, task: Task) -> LabelSet:
+    step, layout = labels_step(task), storage.layout
+    owner = work_of(task).reopens or task.id
+    taken = layout.labels(task.id) / KEPT
+    path = taken if step.state == "succeeded" else layout.labels_draft(owner)
+    try:
+        return load_draft(storage.bring(path))
+    except NotFound as error:
+        raise Conflict(
+            f"No labels of the task {task.id} have been read yet: look again in a minute."
+        ) from error
+
+
+def _images(storage: Storage, task: Task) -> dict[str, Path]:
+    layout, work = storage.layout, work_of(task)
+    labels = layout.labels(task.id)
+    if any(True for _ in storage.files(storage.key_of(labels / "images"), limit=1)):
+        return find_images(storage.bring(labels / "images"))
+    if work.folder_path:
+        return find_images(storage.bring(layout.user_file(task.user_id, work.folder_path)))
+    return find_images(storage.bring(layout.frames(work.reopens or task.id)))
