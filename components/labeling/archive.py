@@ -101,14 +101,14 @@ class _Target:
                 f"unpacks to at most {MAX_BYTES} bytes and {MAX_RATIO} times its own size."
             )
 
-    def fill(self, name: str, source: IO[bytes], *, counted: bool = False) -> None:
-        """Write a member's file."""
-        path = self.place(name)
+    def fill(self, path: Path, source: IO[bytes], *, counted: bool = False) -> None:
+        """Write a member's file to its place."""
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             stream = path.open("xb")
         except (FileExistsError, NotADirectoryError) as error:
-            raise BadLabels(f"{self.archive.name} holds {name!r} twice: pack it anew.") from error
+            name = path.relative_to(self.folder)
+            raise BadLabels(f"{self.archive.name} holds {name} twice: pack it anew.") from error
         with stream:
             while piece := source.read(_CHUNK):
                 if not counted:
@@ -133,11 +133,10 @@ def _unzip(path: Path, target: _Target) -> None:
                 # Of these two alone the standard library unpacks no more than is asked for.
                 if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise target.refuse(member.filename, "a file that is packed in a rare way")
-                if member.is_dir():
-                    target.place(member.filename)
-                    continue
-                with archive.open(member) as source:
-                    target.fill(member.filename, source)
+                place = target.place(member.filename)
+                if not member.is_dir():
+                    with archive.open(member) as source:
+                        target.fill(place, source)
     except _BROKEN as error:
         raise _broken(path, error) from error
     except OSError as error:
@@ -146,21 +145,23 @@ def _unzip(path: Path, target: _Target) -> None:
 
 def _untar(path: Path, target: _Target) -> None:
     try:
-        with (
-            gzip.open(path) as stream,
-            # Its own compression has tarfile read headers of any length.
-            tarfile.open(fileobj=_Counted(stream, target), mode="r:") as archive,  # type: ignore[call-overload]
-        ):
-            for member in archive:
-                if member.isdir():
-                    target.place(member.name)
-                    continue
-                if not member.isreg() or member.issparse():
-                    raise target.refuse(member.name, "a link or device")
-                tarfile.data_filter(member, str(target.folder))
-                source = archive.extractfile(member)
-                assert source is not None  # noqa: S101 it is a regular file
-                target.fill(member.name, source, counted=True)
+        with gzip.open(path) as stream:
+            # Tarfile's own decompression would read headers of any length.
+            counted = _Counted(stream, target)
+            with tarfile.open(fileobj=counted, mode="r:") as archive:  # type: ignore[call-overload]
+                for member in archive:
+                    place = target.place(member.name)
+                    if member.isdir():
+                        continue
+                    if not member.isreg() or member.issparse():
+                        raise target.refuse(member.name, "a link or device")
+                    tarfile.data_filter(member, str(target.folder))
+                    source = archive.extractfile(member)
+                    assert source is not None  # noqa: S101 it is a regular file
+                    target.fill(place, source, counted=True)
+            # To the checksum at the end.
+            while counted.read(_CHUNK):
+                pass
     except _BROKEN as error:
         raise _broken(path, error) from error
     except OSError as error:

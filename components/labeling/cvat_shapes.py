@@ -76,7 +76,7 @@ def image_objects(image: "Element", spec: LabelSpec, where: str) -> Iterator[Lab
             if spec.task == "pose":
                 parts.append(_lone(shape, spec, group, where))
         elif shape.tag != "tag":
-            raise BadLabels(f"{where}: a {shape.tag} of {name} is no box; draw a box instead.")
+            raise BadLabels(f"{where}: the {shape.tag} of {name} is no box; draw a box instead.")
     alone = _join(boxes, [part for part in parts if part.keypoints], spec, where)
     for box in boxes:
         called = [box.name, *(part.name for part in box.parts if part.name is not None)]

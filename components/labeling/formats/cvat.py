@@ -181,10 +181,12 @@ def _meta(root: "Element") -> _Meta:
         (label.findtext("name", ""), label.findtext("type", ""), label.find("parent") is not None)
         for label in root.iterfind("meta//labels/label")
     ] or [
-        (shape.get("label", ""), "", parent.tag == "skeleton")
-        for parent in root.iter()
-        for shape in parent
-        if parent.tag in ("image", "skeleton") and shape.tag != "tag"
+        (shape.get("label", ""), "", inner)
+        for image in root.iterfind("image")
+        for outermost in image
+        for inner, shapes in ((False, [outermost]), (True, outermost.iterfind("points")))
+        for shape in shapes
+        if shape.tag != "tag"
     ]
     pointed = {shape.get("label") for shape in lone}
     classes: dict[str, None] = {}

@@ -4,7 +4,8 @@ The classes are numbers. Where the folder names them itself, they are known by t
 where it does not, they count by the task's.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from components.video.extract import frame_index
 DECIMALS = 8
 """Of the numbers written: a pixel of a very large image is kept to its thousandth."""
 
+_NO_LABEL = re.compile(r"(readme|licen[cs]e)\b", re.IGNORECASE)
 _CLASS_LISTS = ("classes.txt", "obj.names")
 
 
@@ -51,7 +53,7 @@ def recognises(path: Path) -> bool:
     except BadLabels:
         images = {}
     try:
-        labels = find_labels(path, images)
+        labels = _label_files(path, images)
     except BadLabels:
         return True  # Two of one name: what is wrong is said when they are read.
     laid_out = (path / "labels").is_dir() or (path / "data.yaml").is_file()
@@ -112,12 +114,21 @@ def write(labels: LabelSet, folder: Path) -> None:
 def _labels(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         raise BadLabels(f"There is no label folder at {path}: give one that exists.")
-    labels = find_labels(path, find_images(path))
+    labels = _label_files(path, find_images(path))
     if not labels:
         raise BadLabels(
             f"The folder {path} holds no label file: put one YOLO .txt for each image in it."
         )
     return labels
+
+
+def _label_files(path: Path, images: Collection[str]) -> dict[str, Path]:
+    """The label files by stem, without what is written about a data set."""
+    return {
+        stem: file
+        for stem, file in find_labels(path, images).items()
+        if stem in images or not _NO_LABEL.match(stem)
+    }
 
 
 def _looks_like(file: Path) -> bool:
