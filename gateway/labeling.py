@@ -3,11 +3,14 @@
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
-from components.errors import Conflict, NotFound
+from components.errors import BadInput, Conflict, NotFound
+from components.labeling.backends import LABEL_STUDIO, default_tool
+from components.settings import Settings
 from gateway.events import touch
 from gateway.models import Step, Task
 from gateway.rounds import look_at_labels
 from gateway.tasks import OPEN
+from gateway.work import Work
 
 _AFRESH = {
     "state": "pending",
@@ -18,6 +21,20 @@ _AFRESH = {
     "not_before": None,
     "ended": None,
 }
+
+
+def check_labeling(settings: Settings, work: Work) -> None:
+    """Raise BadInput if people could not label what a task asks for."""
+    if work.labels_path:
+        return
+    if work.labeling_tool == LABEL_STUDIO and not settings.label_studio_url:
+        raise BadInput("There is no Label Studio here: choose the labeling_tool folder.")
+    tool = work.labeling_tool or default_tool(settings)
+    if tool == LABEL_STUDIO and not (work.names and (work.keypoints or work.task != "pose")):
+        raise BadInput(
+            "Label Studio has to be told what is labelled: name the classes, and for pose the "
+            "key points."
+        )
 
 
 def labels_step(task: Task) -> Step:

@@ -24,6 +24,7 @@ from gateway.api.paging import Limit, next_link
 from gateway.api.starting import LOCATION, Starter, Starting
 from gateway.database import Sessions
 from gateway.keys import Caller
+from gateway.labeling import check_labeling
 from gateway.model_names import check_model_name
 from gateway.models import Task
 from gateway.openapi import problems
@@ -145,6 +146,7 @@ def _start(
 ) -> tuple[str, bool]:
     user_id = acting_for(caller, body.user_id)
     check_work(storage_of(request), user_id, work)
+    check_labeling(request.app.state.settings, work)
     sessions: Sessions = request.app.state.sessions
     with sessions.begin() as session:
         check_model_name(session, request.app.state.settings, caller, user_id, work)

@@ -62,7 +62,7 @@ def extract_frames(
     """They end up among your own files."""
     user_id = acting_for(caller, body.user_id)
     check_source(storage_of(request), user_id, body.file_path)
-    work = Work(file_path=body.file_path, num_frames=body.num_frames, strategy=body.strategy)
+    work = Work.model_validate(body.model_dump(exclude={"user_id"}))
     task_id, _ = starter.start(session, caller, user_id, "extract", work, body)
     return ExtractCreated(task_id=task_id, frame_path=f"frames/{task_id}")
 

@@ -1,10 +1,12 @@
 """Tasks: posted, listed, cancelled, and what they leave behind."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from components.labeling.formats import FormatName
+from components.video.selection.options import Strategy
 from gateway.schemas.body import Place, UserId
 from gateway.schemas.learning import ClientTraining, Learning
 from gateway.schemas.status import TaskState
@@ -16,14 +18,30 @@ class UploadedTaskRequest(Learning):
     labels_path: str = Field(
         "",
         max_length=1024,
-        description="the labels, where there are some already: the key of a folder below your own "
-        "files, YOLO text with images or named after the extracted frames (frame_000120.txt); "
-        "without them the frames are laid out for labelling, and the task waits",
+        description="the labels, where there are some already: the key of a file, folder or "
+        "archive among your own, with images or named after the extracted frames "
+        "(frame_000120); without them the frames are laid out for labelling, and the task waits",
         examples=["labels/mice"],
     )
+    labels_format: FormatName | None = Field(None, description="default: told by a look at them")
     user_id: UserId = None
     num_frames: int = Field(
         120, ge=2, le=100_000, description="frames to extract where the labels name none"
+    )
+    strategy: Strategy | None = Field(
+        None,
+        description="by which the frames are chosen; default: active where a global model is "
+        "served, else uniform",
+    )
+    min_seconds_apart: float | None = Field(
+        None,
+        ge=0,
+        le=86_400,
+        description="between two chosen frames; default: a quarter of an even spread's distance",
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="decides between frames equally good")
+    labeling_tool: Literal["folder", "label-studio"] | None = Field(
+        None, description="where people label; default: Label Studio where one is set"
     )
     training: ClientTraining = ClientTraining()
     confidence: float = Field(0.25, gt=0, lt=1)

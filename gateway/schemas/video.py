@@ -1,9 +1,8 @@
 """Single pieces of the way before the labels."""
 
-from typing import Literal
-
 from pydantic import Field
 
+from components.video.selection.options import Strategy
 from gateway.schemas.body import Body, Key, Place, UserId
 from gateway.schemas.tasks import TaskCreated
 
@@ -27,7 +26,11 @@ class ExtractRequest(Body):
 
     file_path: Place
     num_frames: int = Field(120, ge=1, le=100_000)
-    strategy: Literal["uniform"] = "uniform"
+    strategy: Strategy | None = Field(
+        None, description="default: active where a global model is served, else uniform"
+    )
+    min_seconds_apart: float | None = Field(None, ge=0, le=86_400)
+    seed: int = Field(0, ge=0, lt=2**31)
     user_id: UserId = None
 
 
