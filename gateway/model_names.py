@@ -14,7 +14,7 @@ from gateway.keys import Caller
 from gateway.models import Task
 from gateway.work import Work
 
-_MAKING = ("loop", "round", "training", "deployment")
+_MAKING = ("loop", "round", "training", "deployment", "model")
 _OF_A_USER = re.compile(r"(.+)-(detect|pose)")
 
 
