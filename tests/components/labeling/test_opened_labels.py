@@ -50,7 +50,8 @@ def test_labels_with_their_images_are_found(tmp_path: Path, format: str, top: st
         assert labels.images.keys() == {"a", "b", "c"}
         assert labels.names() == ["a", "b"]
         assert labels.frames_needed() == []
-        assert labels.read(WANTED).objects == {"disc": 2}
+        # By its own names, which stand beside the labels.
+        assert labels.read(WantedLabels()).objects == {"disc": 2}
         place = labels.path
     assert place.exists() == (not packed)
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from components.errors import BadInput, BadLabels
-from components.labeling.folder import import_labels, resolve_spec, scan_label_folder
+from components.labeling.keep import keep_labels
+from components.labeling.opened import opened_labels
 from components.labeling.project import count_labels, make_project
+from components.labeling.wanted import WantedLabels
 from components.labels import LabelSpec
 
 DISC = "0 0.5 0.5 0.2 0.2\n"
@@ -144,10 +146,10 @@ def test_complete_labels_are_taken_and_nothing_else(
     for stem in "abc":
         (project / "labels" / f"{stem}.txt").write_text(DISC if stem != "c" else "")
     (project / "classes.txt").write_text("disc\nsquare\n")
-    folder = scan_label_folder(project)
-    spec = resolve_spec(folder, task="detect")
-    assert spec == LabelSpec(names=("disc", "square"))
-    counts = import_labels(folder, target, tmp_path / "none", spec)
+    with opened_labels(project) as given:
+        labels = given.read(WantedLabels())
+        assert labels.spec == LabelSpec(names=("disc", "square"))
+        counts = keep_labels(labels, target, given.images)
     assert counts == {"images": 3, "objects": 2, "disc": 2, "square": 0}
     assert files_of(target) == [
         "a.txt",
