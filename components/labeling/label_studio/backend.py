@@ -282,10 +282,13 @@ class LabelStudioBackend(LabelingBackend):
 
     def _show_predictions(self, project: int, model: str) -> None:
         """Let people begin with what this model found, if it found anything."""
-        # Refused where no prediction is of this version: those of an earlier one stay shown.
-        with suppress(BadInput), self._api.asking(f"the predictions of {model}") as sdk:
-            if sdk.projects.get(project).model_version != (model or ANY_MODEL):
-                sdk.projects.update(project, model_version=model or ANY_MODEL)
+        version = model or ANY_MODEL
+        with self._api.asking(f"the project {project}") as sdk:
+            known = sdk.projects.get(project)
+        if known.total_predictions_number and known.model_version != version:
+            # Refused where none is of this version: those of an earlier one stay shown.
+            with suppress(BadInput), self._api.asking(f"the predictions of {version}") as sdk:
+                sdk.projects.update(project, model_version=version)
 
     def _register_hook(self, project: int) -> None:
         """A hint at best: the labels are looked at again and again, with it or without."""
