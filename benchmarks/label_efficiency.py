@@ -191,7 +191,7 @@ class Active:
         from components.video.selection.embedding import embed
 
         self._size = size
-        self._images = [cv2.imread(str(pair.image)) for pair in frames.pool]
+        self._images = [np.asarray(cv2.imread(str(pair.image))) for pair in frames.pool]
         self._looks = np.stack([embed(image) for image in self._images])
 
     def first(self, number: int, seed: int) -> list[int]:
@@ -279,7 +279,8 @@ def tables(rows: list[dict[str, Any]], size: Size, held_out: int) -> str:
         heads = ["labelled frames", "strategy", *(f"seed {seed}" for seed in seeds), "mean"]
         text += f"\n**{name}**\n\n| {' | '.join(heads)} | mean of the best epochs |\n"
         text += "|---" * (len(heads) + 1) + "|\n"
-        for labels, strategy in sorted({(row["labels"], row["strategy"]) for row in rows}):
+        kinds = {(row["labels"], row["strategy"]) for row in rows}
+        for labels, strategy in sorted(kinds, key=lambda kind: (kind[0], kind[1] != UNIFORM)):
             of_seed = {
                 row["seed"]: row
                 for row in rows
