@@ -29,35 +29,38 @@ def label_config(names: Sequence[str], keypoints: Sequence[str] = ()) -> str:
     """
     lines = [
         "<View>",
-        f'  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"'
-        ' rotateControl="false"/>',
         # A turned box is none that a model learns.
         f'  <RectangleLabels name="{BOX}" toName="{IMAGE}" canRotate="false" strokeWidth="2"'
         ' opacity="0.15">',
-        *_labels(names, _DIGITS, 0.85),
+        *_labels(names, _DIGITS, first_hue=0),
         "  </RectangleLabels>",
     ]
     if keypoints:
         lines += [
             f'  <KeyPointLabels name="{POINT}" toName="{IMAGE}" strokeWidth="3" opacity="0.9">',
-            *_labels(keypoints, _LETTERS, 0.6),
+            *_labels(keypoints, _LETTERS, first_hue=0.3),
             "  </KeyPointLabels>",
             f'  <Choices name="{VISIBILITY}" toName="{IMAGE}" perRegion="true"'
             f' whenTagName="{POINT}" choice="multiple">',
             f'    <Choice value="{HIDDEN}"/>',
             "  </Choices>",
         ]
-    return "\n".join([*lines, "</View>"])
+    # The labels stand above the image: a large one would push them off the screen.
+    image = (
+        f'  <Image name="{IMAGE}" value="$image" zoom="true" zoomControl="true"'
+        ' rotateControl="false"/>'
+    )
+    return "\n".join([*lines, image, "</View>"])
 
 
-def _labels(names: Sequence[str], keys: str, saturation: float) -> list[str]:
+def _labels(names: Sequence[str], keys: str, *, first_hue: float) -> list[str]:
     lines = []
     for index, name in enumerate(names):
         if _NO_XML.search(name):
             raise BadLabels(
                 f"The name {name!r} holds a character that Label Studio cannot: name it anew."
             )
-        rgb = colorsys.hsv_to_rgb(index * _GOLDEN % 1, saturation, 0.95)
+        rgb = colorsys.hsv_to_rgb((first_hue + index * _GOLDEN) % 1, 0.85, 0.95)
         colour = "#" + "".join(f"{round(255 * part):02x}" for part in rgb)
         # A '$' would stand for a field of the task's data; an alias is taken as it is.
         alias = f' alias="{_escaped(name)}"' if "$" in name else ""
