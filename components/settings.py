@@ -106,6 +106,9 @@ class Settings(BaseSettings):
     training_slots: int = Field(1, ge=1, description="trainings watched side by side")
     worker_slots: int = Field(2, ge=1, description="steps that one worker runs side by side")
     promotion_timeout: float = Field(120.0, gt=0, description="seconds a deployment may take")
+    promotion_min_gain: float = Field(
+        0.0, ge=0, le=1, description="mAP50-95 by which a new model must beat the served one"
+    )
 
     max_video_bytes: int = Field(20 * 2**30, gt=0)
     download_timeout: float = Field(3600.0, gt=0, description="seconds a download may take")

@@ -56,7 +56,8 @@ def fetch_weights(name: str, version: int, folder: Path, tracking_uri: str) -> P
         made = client.get_model_version(name, str(version))
         if made.tags.get(_ORIGIN) == _BROUGHT:
             raise NotFound(f"The {what} was brought as a finished file, without its {MODEL}.")
-        entries = client.list_artifacts(made.run_id) if made.run_id else []
+        run_id = made.run_id or ""
+        entries = client.list_artifacts(run_id) if run_id else []
         size = next((e.file_size or 0 for e in entries if e.path == MODEL and not e.is_dir), None)
         if size is None:
             raise NotFound(f"There is no {MODEL} in the training run of {what}.")
@@ -65,4 +66,4 @@ def fetch_weights(name: str, version: int, folder: Path, tracking_uri: str) -> P
                 f"The {MODEL} of {what} has {size} bytes, more than the {MAX_MODEL_BYTES} allowed."
             )
         folder.mkdir(parents=True, exist_ok=True)
-        return Path(client.download_artifacts(made.run_id, MODEL, str(folder)))
+        return Path(client.download_artifacts(run_id, MODEL, str(folder)))

@@ -97,6 +97,9 @@ def test_where_few_are_labelled_the_gap_gives_way() -> None:
     assert split_around(stems, stems[2:], gap=0.05) == ("train", "train", "val")
     with pytest.raises(BadLabels, match=r"Beside the 2 held-out images .* 1 labelled images are"):
         split_around(stems, stems[1:], gap=0.05)
+    # Not even then is one taken from between them.
+    with pytest.raises(BadLabels, match="Beside the 2 held-out images"):
+        split_around([*stems, frame_name(30)], stems[::2], gap=0.05)
 
 
 def test_a_held_out_frame_without_labels_is_named(frames: Path, tmp_path: Path) -> None:
