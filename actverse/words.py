@@ -84,6 +84,20 @@ def what(step: Step) -> str:
     return plain(", ".join(filter(None, [counted, said])))
 
 
+def imported(facts: Mapping[str, Any]) -> str:
+    """What an import of labels has brought."""
+    objects = sum(facts["objects"].values())
+    return f"{facts['images']} images with {objects} objects, from {facts['format']}"
+
+
+def _chosen(facts: Mapping[str, Any]) -> str:
+    told, strategy = f"{facts['frames']} frames", facts.get("strategy")
+    if strategy == "labels were given":
+        return f"{told} that labels are named after"
+    by = f", chosen by {strategy}" if strategy else ""
+    return told + by + (f"; {facts['note']}" if facts.get("note") else "")
+
+
 def _facts(name: str, facts: Mapping[str, Any]) -> str:
     match name:
         case "download":
@@ -96,7 +110,7 @@ def _facts(name: str, facts: Mapping[str, Any]) -> str:
         case "convert":
             return str(facts["reason"])
         case "extract":
-            return f"{facts['frames']} frames"
+            return _chosen(facts)
         case "preannotate":
             if not facts["model"]:
                 return f"not done: {facts['reason']}"
@@ -111,16 +125,31 @@ def _facts(name: str, facts: Mapping[str, Any]) -> str:
         case "labeling":
             if "project" not in facts:
                 return str(facts["tool"])
+            if url := facts.get("url"):
+                return f"{facts['frames']} frames at {url}"
             return f"{facts['frames']} frames in the {facts['tool']} {facts['project']}"
         case "labels":
             counts = facts["counts"]
-            return f"{counts['objects']} objects in {counts['images']} images"
+            told = f"{counts['objects']} objects in {counts['images']} images"
+            skipped = f", {facts['skipped']} skipped" if facts.get("skipped") else ""
+            lost = f"; as last read, since {facts['read_before']}" if "read_before" in facts else ""
+            return told + skipped + lost
+        case "import_labels":
+            return imported(facts)
         case "dataset":
             told = f"{facts['train']} to train, {facts['held_out']} held out"
             return "; ".join([told, *facts.get("warnings", ())])
         case "train":
             metrics = {k: v for k, v in facts.get("metrics", {}).items() if "mAP50" in k}
-            return ", ".join(f"{key} {value:.3f}" for key, value in sorted(metrics.items()))
+            told = ", ".join(f"{key} {value:.3f}" for key, value in sorted(metrics.items()))
+            start = facts.get("start", "")
+            if reason := facts.get("start_reason"):
+                return f"{told}; {start}: {reason}"
+            return f"{told}; from {start}" if start not in ("", "from scratch") else told
+        case "gate":
+            return str(facts["reason"])
+        case "deploy" if not facts.get("promoted", True):
+            return f"not promoted; {facts['model']} version {facts['version']} serves on"
         case "export":
             told = (
                 f"parity: {facts['matched']} findings matched, boxes within "

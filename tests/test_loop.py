@@ -138,25 +138,48 @@ def _served(stack, model: str) -> set[int]:
         return triton.ready_versions(model)
 
 
-def test_moving_the_alias_in_mlflow_rolls_back(stack, clip, run: Run):
-    video, labels, _ = clip
-    again = {**run.request, "training": {**TRAINING, "epochs": 2, "seed": 1}, "confidence": 0.01}
-    outcome = stack.outcome(stack.submit(video, labels, **again))
-    assert outcome.state == "succeeded", outcome.error
-    client = MlflowClient(stack.addresses.mlflow)
-    first, second = 1, int(client.get_model_version_by_alias("shapes", "champion").version)
-    assert second == 2
-    assert second in _served(stack, "shapes")
-
-    # What MLflow's UI does when a person moves the alias.
+def _move_alias(stack, version: int) -> None:
+    """What MLflow's UI does when a person moves the alias."""
     answer = httpx.post(
         f"{stack.addresses.mlflow}/api/2.0/mlflow/registered-models/alias",
-        json={"name": "shapes", "alias": "champion", "version": str(first)},
+        json={"name": "shapes", "alias": "champion", "version": str(version)},
     )
     assert answer.status_code == 200
-    state = lambda: client.get_model_version("shapes", str(first)).tags["serving.state"]  # noqa: E731
-    wait_until(lambda: max(_served(stack, "shapes"), default=0) == first, 60)
-    wait_until(lambda: state() == "ready", 60)
+
+
+def test_a_worse_model_is_not_served_until_a_person_says_so(stack, clip, run: Run):
+    video, labels, _ = clip
+    again = {**run.request, "training": {**TRAINING, "epochs": 2, "seed": 1}, "confidence": 0.01}
+    task_id = stack.submit(video, labels, **again)
+    outcome = stack.outcome(task_id)
+    assert outcome.state == "succeeded", outcome.error
+    client = MlflowClient(stack.addresses.mlflow)
+    first, second = 1, outcome.facts("register")["version"]
+    assert second == 2
+
+    # The version before it stays, the analysis uses it, and nobody is told of a deployment.
+    gate, deploy = outcome.facts("gate"), outcome.facts("deploy")
+    assert (gate["earned"], gate["champion_version"]) == (False, first)
+    assert gate["candidate"]["mAP50-95"] < gate["champion"]["mAP50-95"]
+    assert (deploy["version"], deploy["promoted"]) == (first, False)
+    assert outcome.facts("analyse")["version"] == first
+    tags = client.get_model_version("shapes", str(second)).tags
+    assert tags["gate.earned"] == "false"
+    assert tags["gate.reason"] == deploy["reason"]
+    assert "serving.state" not in tags
+    assert client.get_model_version_by_alias("shapes", "champion").version == str(first)
+    assert max(_served(stack, "shapes")) == first
+    told = {message.name for message in stack.client.watch(task_id)}
+    assert "MODEL_TRAINING_COMPLETED" in told
+    assert "MODEL_DEPLOYED" not in told
+
+    state = lambda version: (  # noqa: E731
+        client.get_model_version("shapes", str(version)).tags.get("serving.state")
+    )
+    for version in (second, first):
+        _move_alias(stack, version)
+        wait_until(lambda: max(_served(stack, "shapes"), default=0) == version, 60)  # noqa: B023
+        wait_until(lambda: state(version) == "ready", 60)  # noqa: B023
 
 
 def test_a_watcher_killed_in_a_training_costs_an_attempt_and_nothing_else(stack, clip, run: Run):

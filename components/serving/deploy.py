@@ -4,6 +4,7 @@ import time
 
 from components.errors import PromotionFailed
 from components.registry.aliases import read_champion, set_champion
+from components.registry.in_service import version_in_service
 from components.registry.tags import ServingState, read_state, write_state
 from components.settings import Settings
 from components.steps import Progress, no_progress
@@ -60,5 +61,28 @@ def deploy(
             raise PromotionFailed(
                 f"Version {version} of the model {model} was not served within {timeout:g} s; its "
                 f"state is {seen.state}: see that the gateway runs and what its log says."
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def keep_champion(model: str, *, settings: Settings, timeout: float) -> int:
+    """Leave the champion as it is, whoever chose it, and tell which version is served.
+
+    Raises:
+        PromotionFailed: if no version is ready in time.
+        NotFound: if there is no such model.
+        Unavailable: if the MLflow server does not answer.
+    """
+    uri, alias = settings.mlflow_uri, settings.champion_alias
+    deadline = time.monotonic() + timeout
+    while True:
+        version = version_in_service(model, alias, tracking_uri=uri)
+        state = read_state(model, version, tracking_uri=uri).state if version else None
+        if version and state is ServingState.READY:
+            return version
+        if time.monotonic() > deadline:
+            raise PromotionFailed(
+                f"The new version of the model {model} did not earn its promotion, and no other "
+                f"was served within {timeout:g} s: give one of them the alias {alias!r}."
             )
         time.sleep(_POLL_SECONDS)

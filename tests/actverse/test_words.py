@@ -61,6 +61,34 @@ def test_what_is_left(seconds, told):
             },
             "epoch 4/12, mAP50 0.500",
         ),
+        (
+            {
+                **{"name": "train", "state": "succeeded"},
+                "facts": {"metrics": {"mAP50": 0.5}, "start": "models:/mice/3", "start_reason": ""},
+            },
+            "mAP50 0.500; from models:/mice/3",
+        ),
+        (
+            {
+                **{"name": "train", "state": "succeeded"},
+                "facts": {
+                    **{"metrics": {"mAP50": 0.5}, "start": "from scratch"},
+                    "start_reason": "There is no model.pt.",
+                },
+            },
+            "mAP50 0.500; from scratch: There is no model.pt.",
+        ),
+        (
+            {"name": "gate", "state": "succeeded", "facts": {"earned": False, "reason": "Less."}},
+            "Less.",
+        ),
+        (
+            {
+                **{"name": "deploy", "state": "succeeded"},
+                "facts": {"model": "mice", "version": 1, "promoted": False, "reason": "Less."},
+            },
+            "not promoted; mice version 1 serves on",
+        ),
         ({"state": "pending", "error": "It broke."}, "to be tried again: It broke."),
         ({"state": "waiting", "error": "A typo."}, "to be mended: A typo."),
         ({"state": "failed", "error": "It broke."}, "It broke."),

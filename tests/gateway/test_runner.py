@@ -6,11 +6,13 @@ import pytest
 
 from components.errors import BadInput, StorageFull, Unavailable
 from components.storage import open_storage
+from gateway.flows import TRAINING
 from gateway.leases import MAX_ATTEMPTS, claim_step
-from gateway.models import Step
+from gateway.models import Event, Step
 from gateway.runner import Outcome, StepRunner
 from gateway.tasks import create_task, read_task
 from gateway.work import Work
+from tests.helpers.tasks import set_step
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,33 @@ def test_our_own_services_are_waited_for_longer(settings, sessions, file_path, e
         row = read_task(session, task_id).steps[0]
         assert row.error == str(error)
         assert row.state == ("pending" if outcome is Outcome.RETRIED else "failed")
+
+
+@pytest.mark.parametrize("earned", [True, False])
+def test_what_the_gate_refuses_is_never_told_as_deployed(settings, sessions, earned):
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "training", Work(labels_path="labels/mice")).id
+    set_step(sessions, task_id, "labels", state="succeeded")
+    with sessions.begin() as session:
+        step = claim_step(session, task_id, TRAINING, "w1", timedelta(seconds=30))
+    ended = {"state": "succeeded", "percent": 100.0}
+    version = {"model": "ada-mice", "version": 2 if earned else 1, "promoted": earned}
+    pipeline = {
+        "train": {**ended, "facts": {}},
+        "gate": {**ended, "facts": {"earned": earned}},
+        "deploy": {**ended, "facts": version},
+    }
+
+    def train(context):
+        begun = {**pipeline, "deploy": {"state": "running", "percent": 0.0, "facts": {}}}
+        for reports in (begun, pipeline):
+            context.progress(1, 1, pipeline=reports)
+        return {"pipeline": pipeline}
+
+    ran = StepRunner(settings, sessions, open_storage(settings)).run(step, "w1", train)
+    assert ran.outcome is Outcome.SUCCEEDED
+    with sessions() as session:
+        told = {event.name: event.data for event in session.query(Event)}
+    deployment = {"MODEL_DEPLOYMENT_REQUESTED", "MODEL_DEPLOYED"}
+    assert deployment & set(told) == (deployment if earned else set())
+    assert "MODEL_TRAINING_COMPLETED" in told

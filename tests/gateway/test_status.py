@@ -183,23 +183,26 @@ def test_training_is_paced_by_its_epochs() -> None:
         )
     )
     steps = steps_of(task)
-    assert list(steps) == ["dataset", "train", "export", "register", "deploy"]
+    assert list(steps) == ["dataset", "train", "export", "register", "gate", "deploy"]
     train = steps["train"]
     assert (train.done, train.total, train.unit, train.percent) == (20, 100, "epochs", 20.0)
     assert train.remaining_seconds == 400.0
     assert train.started == NOW - timedelta(seconds=100)
     assert steps["dataset"].remaining_seconds is None
-    durations = {"training.export": 10.0, "training.register": 2.0, "training.deploy": 5.0}
-    assert left(task, durations) == 417.0
-    assert left(task, {**durations, "training": 1000.0, "training.train": 1.0}) == 417.0
+    durations = {"export": 10.0, "register": 2.0, "gate": 1.0, "deploy": 5.0}
+    durations = {f"training.{step}": seconds for step, seconds in durations.items()}
+    assert left(task, durations) == 418.0
+    assert left(task, {**durations, "training": 1000.0, "training.train": 1.0}) == 418.0
     del durations["training.deploy"]
     assert left(task, durations) is None
 
 
 def test_training_without_an_epoch_takes_what_is_usual() -> None:
     task = a_task(a_training("running", a_report("dataset", "running", 3)))
-    usual = {f"training.{step}": 10.0 for step in ("dataset", "train", "export", "register")}
-    assert left(task, {**usual, "training.deploy": 10.0}) == 47.0
+    usual = {
+        f"training.{step}": 10.0 for step in ("dataset", "train", "export", "register", "gate")
+    }
+    assert left(task, {**usual, "training.deploy": 10.0}) == 57.0
     assert left(a_task(a_step(TRAINING)), {TRAINING: 50.0}) == 50.0
     assert steps_of(task)["dataset"].state == "running"
 

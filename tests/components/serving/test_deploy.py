@@ -8,7 +8,8 @@ import pytest
 
 from components.errors import NotFound, PromotionFailed
 from components.registry.aliases import read_champion, set_champion
-from components.serving.deploy import deploy
+from components.registry.tags import ServingState, write_state
+from components.serving.deploy import deploy, keep_champion
 from components.serving.promote import Promoter
 from components.serving.reconcile import reconcile
 from components.settings import Settings
@@ -81,3 +82,30 @@ def test_alias_moved_on_ends_the_wait(settings: Settings, registered: Callable[.
 def test_unknown_version_is_not_found(settings: Settings):
     with pytest.raises(NotFound, match="version 3 of the model unheard"):
         deploy("unheard", 3, settings=settings, timeout=1)
+
+
+def test_a_champion_that_is_kept_is_the_one_that_is_served(
+    settings: Settings, registered: Callable[..., int]
+):
+    first, second, third = (registered("kept", seed) for seed in (1, 2, 3))
+    alias, uri = settings.champion_alias, settings.mlflow_uri
+
+    def mark(version: int, state: ServingState) -> None:
+        write_state("kept", version, state, tracking_uri=uri)
+
+    with pytest.raises(PromotionFailed, match=r"no other was served within 0\.1 s"):
+        keep_champion("kept", settings=settings, timeout=0.1)
+    mark(first, ServingState.READY)
+    set_champion("kept", first, alias, tracking_uri=uri)
+    assert keep_champion("kept", settings=settings, timeout=1) == first
+    # Somebody chose another one in the meantime, and it is not fit.
+    set_champion("kept", second, alias, tracking_uri=uri)
+    mark(second, ServingState.FAILED)
+    assert keep_champion("kept", settings=settings, timeout=1) == first
+    assert read_champion("kept", alias, tracking_uri=uri) == second
+    # One that is on its way is waited for.
+    set_champion("kept", third, alias, tracking_uri=uri)
+    timer = threading.Timer(0.3, mark, (third, ServingState.READY))
+    timer.start()
+    assert keep_champion("kept", settings=settings, timeout=30) == third
+    timer.join()
