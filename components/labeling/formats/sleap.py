@@ -32,8 +32,8 @@ from components.labeling.wanted import WantedLabels
 from components.video.extract import frame_name
 
 if TYPE_CHECKING:
-    import h5py
-    import sleap_io
+    import h5py  # type: ignore[import-untyped]
+    import sleap_io  # type: ignore[import-untyped]
 
 FILE = "labels.slp"
 MAX_BYTES = 256 * 2**20
@@ -256,10 +256,11 @@ def _points(instance: "sleap_io.Instance") -> dict[str, tuple[float, float, int]
     sleap-io's own empty points lie at 0, 0, neither visible nor complete.
     """
     return {
-        str(point["name"]): (*map(float, point["xy"]), 2 if point["visible"] else 1)
+        str(point["name"]): (float(x), float(y), 2 if point["visible"] else 1)
         for point in instance.points
-        if not any(math.isnan(value) for value in point["xy"])
-        and (point["visible"] or point["complete"] or any(point["xy"]))
+        for x, y in [point["xy"]]
+        if not (math.isnan(x) or math.isnan(y))
+        and (point["visible"] or point["complete"] or x or y)
     }
 
 
@@ -279,7 +280,7 @@ def _flip_idx(
     skeletons: "Sequence[sleap_io.Skeleton]", keypoints: Sequence[str]
 ) -> tuple[int, ...]:
     """What the symmetries say of ``keypoints``; empty if nothing, or what does not fit them."""
-    mirrored = {}
+    mirrored: dict[str, str] = {}
     for skeleton in skeletons:
         for one, other in skeleton.symmetry_names:
             mirrored |= {one: other, other: one}

@@ -123,6 +123,12 @@ def test_a_detect_task_gets_boxes_around_the_points(tmp_path: Path, images: dict
     assert _objects(labels, "a")[0].xyxy == pytest.approx((8, 18, 32, 42), abs=1e-3)
 
 
+def test_a_detect_task_refuses_points_outside(tmp_path: Path, images: dict[str, Path]):
+    path = _csv(tmp_path, SINGLE.replace("30,40", "300,40"))
+    with pytest.raises(BadLabels, match="the key point tail lies at 300, 40, outside"):
+        deeplabcut.read(path, WantedLabels(names=("mouse",)), images)
+
+
 def test_a_row_without_points_is_no_negative(tmp_path: Path, images: dict[str, Path]):
     path = _csv(tmp_path, SINGLE + "labeled-data/v/c.png,,,NaN,nan\n,,,,\n")
     assert deeplabcut.names(path) == ["a", "b"]

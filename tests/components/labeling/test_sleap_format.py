@@ -28,10 +28,10 @@ from sleap_io import (
 
 from components.errors import BadLabels
 from components.labeling.formats import sleap
-from components.labeling.label_set import LabelSet
+from components.labeling.label_set import LabelledFrame, LabelSet
 from components.labeling.objects import LabelledObject, labelled_objects
 from components.labeling.wanted import WantedLabels
-from components.labels import LabelSpec
+from components.labels import FrameLabels, LabelSpec
 from tests.helpers.pose_sets import SIZES, assert_same, label_sets, write_images
 
 NODES = ("nose", "tail")
@@ -132,6 +132,8 @@ def test_predictions_are_no_labels(tmp_path: Path, images: dict[str, Path]):
     labels = sleap.read(path, POSE, images)
     assert list(labels.frames) == ["a"]
     assert labels.objects == {"mouse": 1}
+    negative = LabeledFrame(video, 1, [guess], is_negative=True)
+    assert sleap.names(_saved(tmp_path, negative)) == ["b"]
     with pytest.raises(BadLabels, match="holds predictions only"):
         sleap.names(_saved(tmp_path, LabeledFrame(video, 1, [guess])))
     with pytest.raises(BadLabels, match="labels no frame"):
@@ -206,6 +208,16 @@ def test_a_round_trip_keeps_everything(
         assert [file.name for file in Path(folder).iterdir()] == [sleap.FILE]
         assert sleap.names(Path(folder)) == sorted(labels.frames)
         assert_same(sleap.read(Path(folder), wanted, images), labels)
+
+
+def test_sleap_sees_negatives_classes_and_symmetries(tmp_path: Path):
+    empty = FrameLabels(np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros((0, 3, 3)))
+    sleap.write(LabelSet(FLIPPED, {"a": LabelledFrame("a.png", (64, 48), empty)}), tmp_path)
+    theirs = sleap_io.load_slp(str(tmp_path / sleap.FILE))
+    assert [frame.is_negative for frame in theirs.labeled_frames] == [True]
+    assert [category.name for category in theirs.categories] == ["rat", "mouse"]
+    assert theirs.skeleton.symmetry_names == [("l", "r")]
+    assert (theirs.video.filename, theirs.video.shape) == (["a.png"], [1, 48, 64, 3])
 
 
 def test_symmetries_follow_the_tasks_order_of_key_points(tmp_path: Path, images: dict[str, Path]):
