@@ -52,9 +52,10 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
         Conflict: if a round of it is open.
         NotFound: if the latest one has no labels yet; for new frames, no analysis.
     """
-    # The row is locked: of two requests at once, one finds the other's round.
-    rounds = rounds_of(session, task)
-    session.execute(update(Task).where(Task.id == rounds[0].id).values(revision=Task.revision + 1))
+    first = rounds_of(session, task)[0]
+    # Of two requests at once, one waits here and then finds the other's round; SQLite lets
+    # one of them through by itself.
+    session.execute(select(Task.id).where(Task.id == first.id).with_for_update())
     rounds = rounds_of(session, task)
     for round_ in rounds:
         if round_.state in OPEN and (not reopen or not _has(round_, "labels")):
@@ -91,9 +92,12 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
             **before.model_dump(mode="json"),
             **_OF_ITS_OWN,
             **spec,
-            "training": before.training.model_copy(update={"weights": ""}),
             **reopened,
             **given,
+            "training": {
+                **before.training.model_dump(exclude={"weights"}),
+                **given.get("training", {}),
+            },
             "round": before.round + 1,
         }
     )

@@ -10,7 +10,13 @@ from components.errors import Conflict, NotFound
 from gateway.api.acting import acting_for, storage_of
 from gateway.api.dependencies import CurrentCaller, SessionDep
 from gateway.api.starting import LOCATION, Starting, send_task
-from gateway.labeling import finish_labeling, labels_step, require_open, restore_labeling
+from gateway.labeling import (
+    check_labeling,
+    finish_labeling,
+    labels_step,
+    require_open,
+    restore_labeling,
+)
 from gateway.models import Task
 from gateway.openapi import problems
 from gateway.places import check_folder, check_labels
@@ -51,7 +57,10 @@ def request_labels(
     scope = acting_for(caller, body.user_id) if body.user_id else caller.scope
     task = read_task(session, body.task_id, scope)
     check_folder(storage_of(request), task.user_id, body.folder_path)
-    extend_task(session, task, "labeling", Work(folder_path=body.folder_path))
+    asked = body.model_dump(exclude={"task_id", "user_id"}, exclude_defaults=True)
+    work = Work.model_validate(task.request | asked)
+    check_labeling(request.app.state.settings, work)
+    extend_task(session, task, "labeling", work)
     try:
         session.flush()
     except IntegrityError as error:
@@ -89,6 +98,7 @@ def import_labels(
 ) -> TaskCreated:
     """They take the place of those frames' labels in the project. It is a task of its own."""
     task = read_task(session, task_id, caller.scope)
+    acting_for(caller, body.user_id or task.user_id)
     check_labels(storage_of(request), task.user_id, body.labels_path)
     require_open(task)
     work = Work(labels_path=body.labels_path, labels_format=body.format, labeling_task_id=task.id)
@@ -156,7 +166,9 @@ def rounds(
     weights, and its model is served if it beats the champion on the same held-out frames.
     """
     task = read_task(session, task_id, caller.scope)
-    given = body.model_dump(exclude={"reopen"}, exclude_none=True)
+    acting_for(caller, body.user_id or task.user_id)
+    # Of the training's settings only those that were said: the others stay as they were.
+    given = body.model_dump(exclude={"reopen", "user_id"}, exclude_none=True, exclude_unset=True)
     # What the first round asked for need not suit the next.
     given.setdefault("strategy", None)
 

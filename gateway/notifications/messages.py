@@ -40,7 +40,9 @@ def _frames(data: Data) -> list[str]:
 
 
 def _labeling(data: Data) -> list[str]:
-    return _line(data, "project", "Project") + _frames(data)
+    # A project is a folder of the user's, or has an address where people label.
+    where = _line(data, "url", "Label them at") or _line(data, "project", "Project")
+    return where + _frames(data)
 
 
 def _labels(data: Data) -> list[str]:

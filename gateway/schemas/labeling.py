@@ -1,11 +1,13 @@
 """Frames that people label."""
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 from components.labeling.formats import FormatName
 from components.video.selection.options import Strategy
 from gateway.schemas.body import Body, Key, UserId
-from gateway.schemas.learning import ClientTraining
+from gateway.schemas.learning import ClientTraining, Word
 from gateway.schemas.status import StepState, TaskState
 
 
@@ -17,6 +19,14 @@ class LabelingRequest(Body):
     )
     task_id: str = Field(min_length=1, max_length=64, examples=["t-0123456789ab"])
     user_id: UserId = None
+    task: Literal["detect", "pose"] = "detect"
+    names: tuple[Word, ...] = Field(
+        (), max_length=1000, description="class names; default: those of the task"
+    )
+    keypoints: tuple[Word, ...] = Field((), max_length=1000, description="for pose")
+    labeling_tool: Literal["folder", "label-studio"] | None = Field(
+        None, description="where people label; default: Label Studio where one is set"
+    )
 
 
 class LabelsRequest(Body):
@@ -27,6 +37,7 @@ class LabelsRequest(Body):
         examples=["uploads/labels.json"],
     )
     format: FormatName | None = Field(None, description="default: told by a look at it")
+    user_id: UserId = None
 
 
 class RoundRequest(Body):
@@ -45,6 +56,7 @@ class RoundRequest(Body):
     training: ClientTraining | None = Field(
         None, description="default: as before, from the champion's weights"
     )
+    user_id: UserId = None
 
 
 class Round(BaseModel):

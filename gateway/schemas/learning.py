@@ -8,7 +8,7 @@ from components.training.settings import TrainingSettings
 from gateway.schemas.body import Body
 from gateway.work import Name
 
-_Word = Annotated[str, Field(min_length=1, max_length=128)]
+Word = Annotated[str, Field(min_length=1, max_length=128)]
 _Index = Annotated[int, Field(ge=0, lt=1000)]
 
 
@@ -33,10 +33,10 @@ class Learning(Body):
         description="the registered model, yours alone; default: one per user and kind of task",
     )
     task: Literal["detect", "pose"] = "detect"
-    names: tuple[_Word, ...] = Field(
+    names: tuple[Word, ...] = Field(
         (), max_length=1000, description="class names; default: the label folder's own"
     )
-    keypoints: tuple[_Word, ...] = Field(
+    keypoints: tuple[Word, ...] = Field(
         (), max_length=1000, description="key point names, for pose"
     )
     flip_idx: tuple[_Index, ...] = Field(

@@ -11,13 +11,17 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
+from components.labeling.draft import save_draft
+from components.labeling.label_set import LabelSet
+from components.labels import LabelSpec
 from components.settings import Settings
 from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.models import Step
+from gateway.tasks import read_task
 from gateway.webhook import label_studio_token
 from tests.gateway.test_webhook_api import EVENT, _headers
-from tests.helpers.tasks import succeed
+from tests.helpers.tasks import set_step, succeed
 
 _BY_FAULTS = {429, 500, 503, 507}
 _JSON = {"content-type": "application/json"}
@@ -41,7 +45,17 @@ class _World:
             client.put(f"/files/{path}", content=b"content")
         self.trained = client.post("/tasks/", json={"file_path": "a.mp4"}).json()["task_id"]
         pipeline = {"register": _MODEL, "deploy": _MODEL}
-        succeed(sessions, self.trained, {"training": {"pipeline": pipeline}})
+        learnt = {"spec": {"names": ["mouse"]}}
+        succeed(sessions, self.trained, {"training": {"pipeline": pipeline}, "labels": learnt})
+        self.again = client.post("/tasks/", json={"file_path": "a.mp4"}).json()["task_id"]
+        succeed(sessions, self.again, {"labels": learnt})
+        self.waiting = client.post("/tasks/", json={"file_path": "a.mp4"}).json()["task_id"]
+        succeed(sessions, self.waiting, {"labeling": {"project": "labeling/a", "tool": "folder"}})
+        set_step(sessions, self.waiting, "labels", state="waiting", done=1, total=2)
+        with sessions.begin() as session:
+            read_task(session, self.waiting).state = "waiting"
+        draft = LabelSet(LabelSpec(names=("mouse",)), {})
+        save_draft(draft, settings.layout.labels_draft(self.waiting))
         self.revision = client.get(f"/status/{self.trained}").json()["revision"]
         made = client.post("/video/extract-frames", json={"file_path": "a.mp4"})
         self.extracted = made.json()["task_id"]
@@ -63,6 +77,8 @@ def _bodies(world: _World) -> dict[str, dict[str, Any]]:
         "deploy": {"task_id": world.trained},
         "importModel": {"model_path": "m.onnx", "name": "mice", "images_path": "frames"},
         "analyse": {"data_path": "a.mp4"},
+        "importLabels": {"labels_path": "labels"},
+        "nextRound": {"num_frames": 5},
     }
 
 
@@ -76,6 +92,7 @@ _MISSING = {
     "deploy": {"task_id": _UNKNOWN},
     "importModel": {"model_path": "nowhere.onnx"},
     "analyse": {"data_path": "nowhere"},
+    "importLabels": {"labels_path": "nowhere"},
 }
 _OUT_OF_RANGE = {"train": {"mode_train_info": {"epochs": 0}}, "analyse": {"iou": 2}}
 _PATHS = {
@@ -83,6 +100,10 @@ _PATHS = {
     "putFile": "/files/new.mp4",
     "getFile": "/files/a.mp4",
     "deleteFile": "/files/a.mp4",
+    "exportLabels": "/labeling/{waiting}/labels",
+    "importLabels": "/labeling/{waiting}/labels",
+    "finishLabeling": "/labeling/{waiting}/finish",
+    "restoreLabeling": "/labeling/{waiting}/restore",
 }
 _WRONG = {
     "listTasks": "/tasks/?limit=0",
@@ -93,6 +114,7 @@ _WRONG = {
     "getFile": "/files/a//b",
     "deleteFile": "/files/a//b",
     "watchTask": "/tasks/{trained}/events",
+    "exportLabels": "/labeling/{trained}/labels?format=paper",
 }
 
 
@@ -101,7 +123,11 @@ def _calls(
 ) -> dict[int, list[tuple[str, dict[str, Any]]]]:
     """Requests that are to be answered with each status; of some, the last answer counts."""
     place = _PATHS.get(name, path).format(
-        trained=world.trained, task_id=world.trained, key="a.mp4", path="results.csv"
+        trained=world.trained,
+        waiting=world.waiting,
+        task_id=world.trained,
+        key="a.mp4",
+        path="results.csv",
     )
     wrong = _WRONG.get(name, place).format(trained=world.trained)
     unknown = path.format(task_id=_UNKNOWN, path="results.csv", key="nowhere")
@@ -128,6 +154,14 @@ def _calls(
             415: [(place, {"content": b"<a/>", "headers": {"content-type": "text/xml"}})],
             422: [(place, {"json": {**body, **_OUT_OF_RANGE.get(name, {})}})],
         }
+    if name in ("exportLabels", "finishLabeling", "restoreLabeling"):
+        # The trained one's labels are taken, and none were read from a tool.
+        calls[409] = [(path.format(task_id=world.trained), {})]
+        calls[202] = [(place, {})]
+    if name == "nextRound":
+        calls[404] = [(unknown, {"json": body})]
+        # Of one task, one round at a time.
+        calls[202] = [(path.format(task_id=world.again), {"json": body})]
     if name == "watchTask":
         calls[204] = [(place, {"headers": {"Last-Event-ID": str(world.revision)}})]
     if name == "listTasks":

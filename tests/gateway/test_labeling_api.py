@@ -27,14 +27,19 @@ def test_a_task_goes_on_with_its_labels(client: TestClient, task_id: str, sessio
     assert answer.status_code == 202, answer.text
     assert answer.headers["location"] == f"/labeling/{task_id}"
     status = client.get(answer.headers["location"]).json()
-    project = f"labeling/actverse-{task_id}"
-    assert status == {
-        "task_id": task_id, "labelled": 0, "total": 0, "state": "pending", "project": project,
+    assert (status["labelled"], status["total"], status["state"]) == (0, 0, "pending")
+    assert status["rounds"] == [{"round": 1, "task_id": task_id, "state": "queued", "reopens": ""}]
+    facts = {
+        "tool": "label-studio", "project": "7", "url": "http://tool/projects/7", "frames": 9,
+        "preannotated_by": "global 3", "note": "",
     }  # fmt: skip
-    set_step(sessions, task_id, "labeling", state="succeeded", facts={"frames": 9})
-    set_step(sessions, task_id, "labels", state="waiting", done=4, total=9)
+    set_step(sessions, task_id, "labeling", state="succeeded", facts=facts)
+    looked = {"skipped": 1, "total": 9}
+    set_step(sessions, task_id, "labels", state="waiting", done=5, total=9, facts=looked)
     status = client.get(f"/labeling/{task_id}").json()
-    assert (status["labelled"], status["total"], status["state"]) == (4, 9, "waiting")
+    assert (status["labelled"], status["skipped"], status["total"]) == (4, 1, 9)
+    assert (status["state"], status["tool"], status["project"]) == ("waiting", "label-studio", "7")
+    assert (status["url"], status["preannotated_by"]) == ("http://tool/projects/7", "global 3")
     assert _ask(client, task_id).status_code == 400
 
 

@@ -65,6 +65,8 @@ def settings(tmp_path: Path, broker: dict[str, str], database_url: str) -> Setti
         lease_seconds=3,
         requeue_seconds=6,
         labeling_poll_seconds=0.5,
+        labeling_poll_max_seconds=1,
+        labeling_settle_seconds=0.5,
         allow_private_urls=True,
         log_format="text",
         **broker,  # type: ignore[arg-type]

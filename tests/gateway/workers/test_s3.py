@@ -52,6 +52,8 @@ def machines(
             redis_url=redis_url,
             api_key_secret="keys-secret",
             labeling_poll_seconds=0.5,
+            labeling_poll_max_seconds=1,
+            labeling_settle_seconds=0.5,
             log_format="text",
         )
         return new_workers(settings, queues=queues)
