@@ -88,13 +88,17 @@ function fillStep(row, step) {
   fillRow(row, step, skipped ? "not needed" : step.state, aside);
 }
 
-/** Where the frames to label lie, and how many are labelled. */
+/** Where people label, a tool or a folder, and how far they are. */
 function fillWaiting({ state, steps }) {
   const labels = steps.find(({ name }) => name === "labels");
-  const project = steps.find(({ name }) => name === "labeling")?.facts.project;
-  $("waiting").hidden = state !== "waiting" || !labels;
-  $("where").hidden = !project;
-  if (labels) put($("labelled"), `${words.count(labels.done)} of ${words.count(labels.total)}`);
+  const { tool, project, url } = steps.find(({ name }) => name === "labeling")?.facts ?? {};
+  $("waiting").hidden = state !== "waiting" || labels?.state !== "waiting";
+  if (labels) put($("labelled"), words.labelled(labels));
+  // Nothing but an address of the web becomes a link: no script, no file.
+  const safe = /^https?:\/\//.test(url ?? "");
+  $("tool").hidden = !safe;
+  if (safe) $("tool").firstElementChild.href = url;
+  $("where").hidden = !project || (tool ?? "folder") !== "folder";
   put($("images"), `${project}/images`);
   put($("written"), `${project}/labels`);
 }

@@ -37,6 +37,13 @@ export function amount({ done, total, unit }) {
   return unit === "bytes" ? counted : `${counted} ${unit}`;
 }
 
+/** How many frames people have labelled and skipped; what is skipped counts as done. */
+export function labelled({ done, total, facts }) {
+  const skipped = facts.skipped ?? 0;
+  const aside = skipped ? `, ${count(skipped)} skipped` : "";
+  return `${count(done - skipped)} of ${count(total)} frames are labelled${aside}`;
+}
+
 export function duration(seconds) {
   const minutes = Math.round(seconds / 60);
   const hours = Math.floor(minutes / 60);

@@ -17,7 +17,7 @@ from components.settings import Settings
 from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.events import EventName, record_event, touch
-from gateway.leases import claim_step, fail_step, finish_step, note_progress
+from gateway.leases import claim_step, fail_step, finish_step, note_progress, release_step
 from gateway.models import Task
 from gateway.tasks import create_task, read_task
 from gateway.work import Work
@@ -204,6 +204,76 @@ def test_a_task_is_seen_live_also_after_the_gateway_was_away(
         _click(tab, "nav a")
         tab.wait_for("document.getElementById('tasks')?.children.length === 1")
         assert fault in tab.text("#tasks")
+        _assert_harmless(tab, url, api_key)
+
+
+def _wait_for_labels(sessions: Sessions, project: dict[str, Any], skipped: int = 0) -> str:
+    """A task of which 5 of 48 frames are labelled."""
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "loop", Work(file_path="a.mp4")).id
+        steps = [step.name for step in read_task(session, task_id).steps]
+    for name in steps[: steps.index("labels")]:
+        step = _claim(sessions, task_id, name)
+        with sessions.begin() as session:
+            finish_step(session, step, "worker", project if name == "labeling" else {})
+    _look_at_labels(sessions, task_id, 5, skipped)
+    return task_id
+
+
+def _look_at_labels(sessions: Sessions, task_id: str, labelled: int, skipped: int) -> None:
+    labels = _claim(sessions, task_id, "labels")
+    with sessions.begin() as session:
+        facts, wait = {"skipped": skipped}, timedelta(seconds=-1)
+        release_step(session, labels, "worker", labelled + skipped, 48, wait, facts=facts)
+
+
+@in_a_browser
+def test_who_is_to_label_is_led_to_label_studio(
+    tab: Tab, settings: Settings, sessions: Sessions, api_key: str
+) -> None:
+    address = "http://127.0.0.1:8080/projects/7/data"
+    project = {"tool": "label-studio", "project": "7", "url": address, "frames": 48}
+    task_id = _wait_for_labels(sessions, project)
+    with running_gateway(create_app(settings)) as url:
+        _sign_in(tab, url, api_key)
+        _click(tab, f"a[href='#{task_id}']")
+        tab.wait_for("document.getElementById('waiting')?.offsetHeight")
+        assert tab.text("#waiting").split("\n") == [
+            "Waiting for people: 5 of 48 frames are labelled.",
+            *("", "Label in Label Studio"),
+        ]
+        link = "document.querySelector('#waiting a')"
+        assert tab.run(f"{link}.href") == address
+        assert tab.run(f"[{link}.target, {link}.rel].join()") == "_blank,noopener noreferrer"
+        _look_at_labels(sessions, task_id, 1200, 2)
+        tab.wait_for("document.getElementById('labelled').innerText.includes('1,200')")
+        assert "1,200 of 48 frames are labelled, 2 skipped." in tab.text("#waiting")
+        _assert_harmless(tab, url, api_key)
+
+
+@in_a_browser
+@pytest.mark.parametrize(
+    "project",
+    [
+        {"tool": "folder", "project": "labeling/a", "url": ""},
+        {"project": "labeling/a"},
+        {"tool": "label-studio", "project": "7", "url": "javascript:owned='yes'"},
+        {"tool": "label-studio", "project": "7", "url": " javascript://x/%0aowned='yes'"},
+    ],
+)
+def test_nothing_but_an_address_of_the_web_is_a_link(
+    tab: Tab, settings: Settings, sessions: Sessions, api_key: str, project: dict[str, Any]
+) -> None:
+    task_id = _wait_for_labels(sessions, project, skipped=1)
+    with running_gateway(create_app(settings)) as url:
+        _sign_in(tab, url, api_key)
+        _click(tab, f"a[href='#{task_id}']")
+        tab.wait_for("document.getElementById('waiting')?.offsetHeight")
+        said = tab.text("#waiting")
+        assert "5 of 48 frames are labelled, 1 skipped." in said
+        assert "Label Studio" not in said
+        assert ("labeling/a/images" in said) == (project["project"] == "labeling/a")
+        assert tab.run("document.querySelector('#waiting a').href") == ""
         _assert_harmless(tab, url, api_key)
 
 
