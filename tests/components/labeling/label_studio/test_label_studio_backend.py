@@ -58,6 +58,8 @@ def test_project_is_opened_once_and_missing_images_are_completed(
 ) -> None:
     plan = new_plan(count=3)
     told: list[tuple[float, float]] = []
+    # One of a longer title is another.
+    other = label_studio.sdk().projects.create(title=f"{plan.title}-old")
     first = backend.open(plan, lambda done, total: told.append((done, total)))
     assert first | {"project": "", "url": ""} == {
         "tool": "label-studio",
@@ -68,6 +70,7 @@ def test_project_is_opened_once_and_missing_images_are_completed(
     }
     assert first["url"] == f"{label_studio.url}/projects/{first['project']}/data"
     assert told == [(3, 3)]
+    assert first["project"] != str(other.id)
     json.dumps(first)
     sdk = label_studio.sdk()
     sdk.tasks.delete(str(tasks_of(sdk, first)[1].id))
