@@ -56,7 +56,7 @@ def export_checkpoint(
     except ParityFailed as error:
         raise ParityFailed(
             f"{checkpoint} behaves otherwise once it is exported ({error.report.fault}): "
-            "give another model.",
+            "give another model, or other images if these are unlike what it was trained for.",
             error.report,
         ) from error
     except ActverseError:

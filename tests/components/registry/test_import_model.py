@@ -6,9 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import numpy as np
 import onnx
 import pytest
 from mlflow import MlflowClient
+from onnx import numpy_helper
 
 from components.errors import ActverseError, BadInput, NotFound
 from components.export.graft import graft
@@ -28,10 +30,18 @@ WH = (160, 120)
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Frames of blobs, which both kinds of models find."""
+    """Frames of blobs, which the tiny model finds."""
     folder = tmp_path_factory.mktemp("images")
     for seed in range(4):
         cv2.imwrite(str(folder / f"blobs_{seed}.png"), draw_frame(WH, seed=seed)[0])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Frames like those that the checkpoint is calibrated for."""
+    folder = tmp_path_factory.mktemp("noise")
+    for seed in range(3):
         cv2.imwrite(str(folder / f"noise_{seed}.png"), held_out_frame(901 + seed, WH))
     return folder
 
@@ -66,7 +76,7 @@ def test_an_onnx_file_is_registered_under_a_run_of_its_own(
     own: Path, bring: Callable[..., Imported], settings: Settings, tmp_path: Path
 ):
     made = bring(own, "imported_onnx")
-    assert made == Imported(1, made=True, frames=8)
+    assert made == Imported(1, made=True, frames=4)
     client = MlflowClient(settings.mlflow_uri)
     version = client.get_model_version("imported_onnx", "1")
     digest = hashlib.sha256(own.read_bytes()).hexdigest()
@@ -94,10 +104,14 @@ def test_an_onnx_file_is_registered_under_a_run_of_its_own(
 
 
 def test_a_checkpoint_is_exported_served_and_kept_to_train_on_from(
-    checkpoint: Path, bring: Callable[..., Imported], settings: Settings, tmp_path: Path
+    checkpoint: Path,
+    noise: Path,
+    bring: Callable[..., Imported],
+    settings: Settings,
+    tmp_path: Path,
 ):
     name = "imported_checkpoint"
-    assert bring(checkpoint, name).version == 1
+    assert bring(checkpoint, name, noise).version == 1
     client = MlflowClient(settings.mlflow_uri)
     version = client.get_model_version(name, "1")
     assert float(version.tags["parity.box_error"]) < 0.5
@@ -113,9 +127,9 @@ def test_a_checkpoint_is_exported_served_and_kept_to_train_on_from(
     again = tmp_path / "again.pt"
     shutil.copyfile(checkpoint, again)
     assert bring(again, name) == Imported(1, made=False)
-    assert bring(checkpoint, name, imgsz=64).version == 2
-    assert bring(checkpoint, name, imgsz=64).version == 2
-    assert bring(checkpoint, name).version == 1
+    assert bring(checkpoint, name, noise, imgsz=64).version == 2
+    assert bring(checkpoint, name, noise, imgsz=64).version == 2
+    assert bring(checkpoint, name, noise).version == 1
     runs = client.search_runs([client.get_run(version.run_id).info.experiment_id])
     assert len([run for run in runs if run.info.run_name == f"import {name}"]) == 2
 
@@ -132,9 +146,6 @@ def test_what_is_not_fit_is_refused_and_not_registered(
     before = {run.info.run_id for run in _runs(client)}
     text = tmp_path / "text.pt"
     text.write_bytes(b"no checkpoint")
-    grey = tmp_path / "grey"
-    grey.mkdir()
-    cv2.imwrite(str(grey / "grey.png"), 128 + 0 * draw_frame(WH)[0])
     spec = SPECS["detect"].model_copy(update={"names": ("a\nb", "c")})
     refused: list[tuple[tuple, type[ActverseError], str]] = [
         ((tmp_path / "gone.onnx",), NotFound, r"gone\.onnx"),
@@ -142,7 +153,7 @@ def test_what_is_not_fit_is_refused_and_not_registered(
         ((own.rename(own.with_suffix(".engine")),), BadInput, r"ends in \.pt or \.onnx"),
         ((recarded(own, ModelCard(labels=spec, imgsz=96)),), BadInput, r"'a\\nb'"),
         ((_plain(tmp_path / "plain.onnx"),), BadInput, "export it with actverse"),
-        ((_tiny(tmp_path / "t.onnx"), grey), BadInput, "finds nothing in any of the images"),
+        ((_blind(tmp_path / "b.onnx"),), BadInput, "finds nothing in any of the images"),
         ((_tiny(tmp_path / "t.onnx"), tmp_path / "empty"), BadInput, "empty"),
     ]
     (tmp_path / "empty").mkdir()
@@ -177,6 +188,15 @@ def test_a_run_whose_import_breaks_is_said_to_have_failed(
 
 def _plain(path: Path) -> Path:
     onnx.save(plain_tiny_model(), path)
+    return path
+
+
+def _blind(path: Path) -> Path:
+    """One that no colour is enough for."""
+    model = plain_tiny_model()
+    (gain,) = (node for node in model.graph.node if node.output[0] == "threshold")
+    gain.attribute[0].t.CopyFrom(numpy_helper.from_array(np.asarray(9, np.float32)))
+    onnx.save(graft(model, ModelCard(labels=SPECS["detect"], imgsz=96)), path)
     return path
 
 
