@@ -31,6 +31,7 @@ from components.files import write_text
 from components.settings import Settings
 
 USERNAME = "admin@actverse.local"
+PASSWORD = "label_studio_password"  # noqa: S105 of the file
 LOCK = Path(__file__).resolve().parents[1] / "requirements" / "label-studio.txt"
 
 # Its first start makes a database in some hundred steps: half a minute and more.
@@ -57,7 +58,7 @@ def label_studio_login(home: Path) -> Login:
     secrets = home / "secrets"
     return Login(
         USERNAME,
-        embedded_secret(secrets, "label_studio_password"),
+        embedded_secret(secrets, PASSWORD),
         # Its own tokens have this form too.
         embedded_secret(secrets, "label_studio_token", hex_token),
     )
@@ -112,8 +113,7 @@ def install_label_studio(
             )
         _clear(environment)
         (environment / _STAMP).write_text(_BEGUN, encoding="ascii")
-        packages = sum(line[:1].isalnum() for line in lock.read_text("utf-8").splitlines())
-        told(f"Installing Label Studio into {environment}, once: {packages} packages, 0.8 GB")
+        told(f"Installing Label Studio into {environment}, once: {_count(lock)} packages, 0.8 GB")
         start = time.monotonic()
         with _shown(told) as line:
             for command in _commands(environment, lock, _find_uv() if uv is None else uv):
@@ -235,6 +235,12 @@ def _read_stamp(environment: Path) -> str | None:
 
 def _stamp_for(lock: Path) -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()
+
+
+def _count(lock: Path) -> int:
+    lines = lock.read_text(encoding="utf-8").splitlines()
+    # Some have a version for each Python.
+    return len({line.partition("==")[0] for line in lines if line[:1].isalnum()})
 
 
 def _holds_something(folder: Path) -> bool:
