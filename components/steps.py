@@ -55,7 +55,8 @@ class StepReport:
 def read_reports(folder: Path) -> list[StepReport]:
     """All reports in ``folder``, in the order in which their steps started."""
     reports = []
-    for path in folder.glob("*.json"):
+    # A hidden one is still being written, and will have its name when it is whole.
+    for path in folder.glob("[!.]*.json"):
         reports.append(StepReport(**json.loads(path.read_text(encoding="utf-8"))))
     return sorted(reports, key=lambda report: report.started)
 

@@ -1,10 +1,12 @@
 """A step's report: what a watcher can read while it runs and after."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from components.errors import BadVideo
+from components.files import whole_file
 from components.steps import read_reports, reported
 
 
@@ -37,3 +39,13 @@ def test_reports_are_given_in_the_order_of_their_steps(tmp_path: Path):
         with reported(step, tmp_path):
             pass
     assert [report.step for report in read_reports(tmp_path)] == ["train", "export", "deploy"]
+
+
+def test_a_report_that_is_being_written_is_not_read(tmp_path: Path):
+    with reported("train", tmp_path):
+        pass
+    with whole_file(tmp_path / "train.json") as beside:
+        beside.touch()
+        assert [report.step for report in read_reports(tmp_path)] == ["train"]
+        beside.write_text(json.dumps({"step": "train"}))
+        assert [report.state for report in read_reports(tmp_path)] == ["succeeded"]
