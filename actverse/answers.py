@@ -100,14 +100,37 @@ class OwnFile(TypedDict):
     modified: str
 
 
+class Round(TypedDict):
+    """A round of labelling and training; ``reopens``: the task whose frames it labels again."""
+
+    round: int
+    task_id: str
+    state: TaskState
+    reopens: str
+
+
 class Labeling(TypedDict):
-    """How far the labels of a task are; ``project``: the key of the folder they go to."""
+    """How far the labels of a task are.
+
+    ``tool`` is folder, label-studio, or empty where labels were given; ``project`` the key of
+    the folder they go to, or the tool's own id; ``url`` where people label, if not in a folder.
+    ``error`` says what somebody has to mend first, ``note`` what else is to be known.
+    """
 
     task_id: str
     labelled: int
+    skipped: int
     total: int
     state: StepState
+    error: str
+    tool: str
     project: str
+    url: str
+    strategy: str
+    preannotated_by: str
+    note: str
+    round: int
+    rounds: list[Round]
 
 
 class Training(TypedDict):

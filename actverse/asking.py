@@ -5,9 +5,12 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
-from actverse.transfers import label_files
+from actverse.transfers import check_labels
 from components.errors import BadInput
 from components.steps import Progress
+
+LabelFormat = Literal["yolo", "coco", "deeplabcut", "label-studio", "cvat", "sleap"]
+Strategy = Literal["uniform", "diverse", "motion", "uncertain", "active"]
 
 Place = str | PathLike[str]
 """A local path, a URL (http, https, s3), or ``key:`` and the key of a file of yours there."""
@@ -28,12 +31,31 @@ class LearningOptions(TypedDict, total=False):
     training: Mapping[str, Any]
 
 
-class TaskOptions(LearningOptions, total=False):
-    """What may be said of a task besides."""
+class ChoiceOptions(TypedDict, total=False):
+    """How frames to label are chosen; ``seed`` decides between those that are equally good."""
+
+    strategy: Strategy | None
+    min_seconds_apart: float | None
+    seed: int
+
+
+class TaskOptions(LearningOptions, ChoiceOptions, total=False):
+    """What may be said of a task besides; the format of labels is else told by a look at them."""
 
     num_frames: int
+    labels_format: LabelFormat | None
+    labeling_tool: Literal["folder", "label-studio"] | None
     confidence: float
     iou: float
+
+
+class LabelingOptions(TypedDict, total=False):
+    """What may be said of frames that are to be labelled."""
+
+    task: Literal["detect", "pose"]
+    names: Sequence[str]
+    keypoints: Sequence[str]
+    labeling_tool: Literal["folder", "label-studio"] | None
 
 
 class InferenceOptions(TypedDict, total=False):
@@ -68,7 +90,7 @@ def check_task(
     if named_place(video) is None and not Path(video).is_file():
         raise BadInput(f"There is no file at {video}: give a path that exists.")
     if labels is not None and named_place(labels) is None:
-        label_files(Path(labels))
+        check_labels(Path(labels), options.get("labels_format"))
     body = learning_body(options)
     if weights and not Path(weights).is_file():
         body["training"]["weights"] = str(weights)

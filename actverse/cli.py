@@ -10,6 +10,8 @@ import click
 from actverse import __version__
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_FORMATS = ("yolo", "coco", "deeplabcut", "label-studio", "cvat", "sleap")
+_STRATEGIES = ("uniform", "diverse", "motion", "uncertain", "active")
 _STATES = ("queued", "running", "waiting", "succeeded", "failed", "cancelled")
 
 
@@ -55,6 +57,17 @@ _asking = _options(
     click.option("--flip-idx", default="", help="Each key point's mirror image, comma-separated."),
     click.option("--model-name", default=None, help="The registered model.  [default: USER-TASK]"),
     click.option("--frames", "num_frames", type=int, help="To extract where no labels are given."),
+    click.option(
+        "--strategy",
+        type=click.Choice(_STRATEGIES),
+        help="By which these are chosen.  [default: active with a global model, else uniform]",
+    ),
+    click.option("--min-seconds-apart", type=float, help="Between two of them."),
+    click.option(
+        "--labeling-tool",
+        type=click.Choice(["folder", "label-studio"]),
+        help="Where people label.  [default: Label Studio where one is set]",
+    ),
     click.option("--epochs", type=int, help="Training epochs."),
     click.option("--imgsz", type=int, help="Long side of the model's input, pixels."),
     click.option("--batch", type=int, help="Images in a training batch."),
@@ -62,16 +75,25 @@ _asking = _options(
     click.option(
         "--weights", default="", help="A .pt file, or a published name such as yolo11n.pt."
     ),
-    click.option("--seed", type=int, help="Seed of the training."),
+    click.option("--seed", type=int, help="Of the choice of frames and of the training."),
     click.option("--held-out", type=float, help="Share of the labels for judging.  [default: 0.2]"),
     click.option("--confidence", type=float, help="Of what is found.  [default: 0.25]"),
     click.option("--iou", type=float, help="Of what counts as one.  [default: 0.7]"),
 )
-_labels = click.option(
-    "--labels",
-    metavar="FOLDER",
-    help="YOLO text labels with their images, or named after the extracted frames. Without "
-    "them the frames are laid out, and the task waits for people to label them.",
+_labels = _options(
+    click.option(
+        "--labels",
+        metavar="PLACE",
+        help="A folder, file or archive of labels, with their images or named after the "
+        "extracted frames. Without them the frames are laid out, and the task waits for people "
+        "to label them.",
+    ),
+    click.option(
+        "--label-format",
+        "labels_format",
+        type=click.Choice(_FORMATS),
+        help="Of the labels; else told by a look at them.",
+    ),
 )
 
 
@@ -144,15 +166,25 @@ def demo(keep: bool, seed: int) -> None:
 @click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder for the frames."
 )
-@click.option("--number", default=120, show_default=True, help="How many, evenly spread.")
-def extract(video: Path, out: Path, number: int) -> None:
+@click.option("--number", default=120, show_default=True, help="How many at most.")
+@click.option(
+    "--strategy",
+    # The others need what a model has found.
+    type=click.Choice(["uniform", "diverse", "motion"]),
+    default="uniform",
+    show_default=True,
+    help="Evenly spread, unlike one another, or where much changes.",
+)
+@click.option("--min-seconds-apart", type=float, help="Between two of them.")
+@click.option("--seed", type=int, default=0, help="Decides between frames equally good.")
+def extract(video: Path, out: Path, **options: Any) -> None:
     """Extract frames of VIDEO to label.
 
     Their names tell `run --labels` where they belong.
     """
     from actverse.commands import extract_to
 
-    extract_to(video, out, number)
+    extract_to(video, out, **options)
 
 
 @cli.command()
@@ -220,37 +252,190 @@ def cancel(gateway: str | None, key: str | None, task: str, as_json: bool) -> No
     cancel_task(gateway, key, task, as_json=as_json)
 
 
-@cli.command()
+class _Labels(click.Group):
+    """Takes ``labels TASK`` for ``labels status TASK``."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        if not self.commands.keys() & set(args) and any(a.startswith("t-") for a in args):
+            args = ["status", *args]
+        return super().parse_args(context, args)
+
+
+@cli.group(cls=_Labels)
+def labels() -> None:
+    """How far a task's labels are; in, out, and again."""
+
+
+@labels.command("status")
 @click.argument("task")
-@click.option(
-    "--fetch",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Download the frames, with what a model found in them.",
-)
-@click.option(
-    "--send",
-    metavar="FOLDER",
-    type=click.Path(path_type=Path),
-    help="Upload its label files, one .txt for each frame.",
-)
 @_as_json
 @_at_gateway
-def labels(
+def labels_status(gateway: str | None, key: str | None, task: str, as_json: bool) -> None:
+    """Say how far the labels of TASK are, and where."""
+    from actverse.label_commands import show_labeling
+
+    show_labeling(gateway, key, task, as_json=as_json)
+
+
+@labels.command("fetch")
+@click.argument("task")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_as_json
+@_at_gateway
+def fetch_frames(
+    gateway: str | None, key: str | None, task: str, folder: Path, as_json: bool
+) -> None:
+    """Download the frames of TASK to FOLDER.
+
+    With what a model found in them, and a README that says how to label them.
+    """
+    from actverse.label_commands import fetch_frames as run
+
+    run(gateway, key, task, folder, as_json=as_json)
+
+
+@labels.command("send")
+@click.argument("task")
+@click.argument("folder", type=click.Path(path_type=Path))
+@_as_json
+@_at_gateway
+def send_labels(
+    gateway: str | None, key: str | None, task: str, folder: Path, as_json: bool
+) -> None:
+    """Upload the label files of TASK in FOLDER.
+
+    One .txt for each frame, in FOLDER itself or in its labels/.
+    """
+    from actverse.label_commands import send_labels as run
+
+    run(gateway, key, task, folder, as_json=as_json)
+
+
+@labels.command("import")
+@click.argument("task")
+@click.argument("path")
+@click.option("--format", type=click.Choice(_FORMATS), help="Else told by a look at them.")
+@click.option("--watch", is_flag=True, help="Follow TASK to its end then.")
+@_as_json
+@_at_gateway
+def import_labels(
     gateway: str | None,
     key: str | None,
     task: str,
-    fetch: Path | None,
-    send: Path | None,
+    path: str,
+    format: str | None,
+    watch: bool,
     as_json: bool,
 ) -> None:
-    """Fetch the frames of TASK, send labels.
+    """Bring labels made elsewhere to TASK.
 
-    Without options, say how far the labels are.
+    PATH is a file, folder or archive, named after the frames of TASK, or key: and a key. Its
+    labels take the place of those frames' labels.
     """
-    from actverse.task_commands import show_labels
+    from actverse.label_commands import import_labels as run
 
-    show_labels(gateway, key, task, fetch, send, as_json=as_json)
+    run(gateway, key, task, path, format, watch=watch, as_json=as_json)
+
+
+@labels.command("export")
+@click.argument("task")
+@click.option("--format", type=click.Choice(_FORMATS), default="yolo", show_default=True)
+@click.option(
+    "--out",
+    required=True,
+    metavar="PATH",
+    type=click.Path(path_type=Path),
+    help="A .zip, or a new folder.",
+)
+@click.option("--images", is_flag=True, help="With the labelled images.")
+@_as_json
+@_at_gateway
+def export_labels(
+    gateway: str | None,
+    key: str | None,
+    task: str,
+    format: str,
+    out: Path,
+    images: bool,
+    as_json: bool,
+) -> None:
+    """Download the labels of TASK.
+
+    While people label, those that were read last.
+    """
+    from actverse.label_commands import export_labels as run
+
+    run(gateway, key, task, out, format, images=images, as_json=as_json)
+
+
+@labels.command("next")
+@click.argument("task")
+@click.option("--frames", type=int, help="To propose.  [default: as many as before]")
+@click.option("--strategy", type=click.Choice(_STRATEGIES), help="By which.  [default: active]")
+@click.option("--min-seconds-apart", type=float, help="Between two of them.")
+@click.option("--epochs", type=int, help="Training epochs.  [default: as before]")
+@click.option("--imgsz", type=int, help="Long side of the model's input.  [default: as before]")
+@click.option("--batch", type=int, help="Images in a training batch.  [default: as before]")
+@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
+@_at_gateway
+def next_round(
+    gateway: str | None, key: str | None, task: str, watch: bool, **options: Any
+) -> None:
+    """Label more frames of TASK, and train again.
+
+    Those that its model was least sure of. Prints the id of the round, a task of its own,
+    which trains on the labels of all rounds.
+    """
+    from actverse.label_commands import begin_round
+
+    given = {name: value for name, value in options.items() if value is not None}
+    training = {name: given.pop(name) for name in ("epochs", "imgsz", "batch") if name in given}
+    begin_round(gateway, key, task, {**given, "training": training or None}, watch=watch)
+
+
+@labels.command("reopen")
+@click.argument("task")
+@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
+@_at_gateway
+def reopen(gateway: str | None, key: str | None, task: str, watch: bool) -> None:
+    """Label the same frames again, and train again.
+
+    Those of TASK, whose labels are as they were left. Prints the id of the round, a task of its own.
+    """
+    from actverse.label_commands import begin_round
+
+    begin_round(gateway, key, task, {"reopen": True}, watch=watch)
+
+
+@labels.command("restore")
+@click.argument("task")
+@_as_json
+@_at_gateway
+def restore(gateway: str | None, key: str | None, task: str, as_json: bool) -> None:
+    """Put a project up again that its tool has lost.
+
+    With the labels of TASK as they were read last.
+    """
+    from actverse.label_commands import restore_project
+
+    restore_project(gateway, key, task, as_json=as_json)
+
+
+@cli.command()
+@click.argument("task")
+@click.option("--now", is_flag=True, help="With the labels that are there.")
+@_as_json
+@_at_gateway
+def train(gateway: str | None, key: str | None, task: str, now: bool, as_json: bool) -> None:
+    """Let TASK go on before all of its frames are labelled."""
+    from actverse.label_commands import train_now
+
+    if not now:
+        raise click.UsageError(
+            "TASK trains by itself once all of its frames are labelled; --now does not wait for "
+            "the others."
+        )
+    train_now(gateway, key, task, as_json=as_json)
 
 
 @cli.group(invoke_without_command=True)
@@ -469,6 +654,8 @@ def _request(
     parts = {
         name: [p.strip() for p in text.split(",") if p.strip()] for name, text in listed.items()
     }
+    if "seed" in training:
+        given["seed"] = training["seed"]
     return {**given, **parts, "weights": weights, "training": training}
 
 

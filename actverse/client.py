@@ -33,16 +33,27 @@ from actverse.answers import (
 )
 from actverse.asking import (
     InferenceOptions,
+    LabelFormat,
+    LabelingOptions,
     LearningOptions,
     Place,
     Sending,
+    Strategy,
     TaskOptions,
     check_task,
     learning_body,
 )
 from actverse.following import ENDED, Message, follow, status_of, status_path
 from actverse.rest import Connection
-from actverse.transfers import Remote, fetch, folder_files, key_path, send
+from actverse.transfers import (
+    Remote,
+    fetch,
+    fetch_archive,
+    fetch_unpacked,
+    folder_files,
+    key_path,
+    send,
+)
 from actverse.uploads import Uploads
 from components.errors import NotFound, Unavailable
 from components.layout import checked_name
@@ -99,8 +110,10 @@ class Client:
 
         Args:
             video: what is to be learnt from and analysed.
-            labels: a folder of YOLO text with images, or named after the extracted frames;
-                without one the frames are laid out for labelling, and the task waits.
+            labels: a file, folder or archive of YOLO text, COCO JSON, DeepLabCut CSV, Label
+                Studio JSON, CVAT XML or a SLEAP package, with images or named after the
+                extracted frames; without them the frames are laid out for labelling, and
+                the task waits.
             weights: a checkpoint to start from, or a published name such as ``yolo11n.pt``.
             progress: told of uploaded bytes; ``what`` says of which upload.
             idempotency_key: the same one again, with the same request, makes no second task.
@@ -114,7 +127,7 @@ class Client:
         body = learning_body(options)
         with self._uploads({"progress": progress, "idempotency_key": idempotency_key}) as uploads:
             if labels is not None:
-                body["labels_path"] = uploads.folder(labels, "labels")
+                body["labels_path"] = uploads.labels(labels, options.get("labels_format"))
             body["file_path"] = uploads.file(video, "video")
             if weights:
                 body["training"]["weights"] = uploads.weights(weights)
@@ -299,33 +312,169 @@ class Client:
         body = {"upload_path": to}
         return self._with_file("/video/upload", "file_path", video, body, sending)
 
-    def extract_frames(self, video: Place, number: int = 120, **sending: Unpack[Sending]) -> str:
-        """Extract evenly spread frames of a video, to the key ``frames/{task id}``.
+    def extract_frames(
+        self,
+        video: Place,
+        number: int = 120,
+        *,
+        strategy: Strategy | None = None,
+        min_seconds_apart: float | None = None,
+        seed: int = 0,
+        **sending: Unpack[Sending],
+    ) -> str:
+        """Extract frames of a video that are worth labelling, to the key ``frames/{task id}``.
+
+        Args:
+            strategy: by which they are chosen; by default active where a global model is
+                served, else uniform.
+            min_seconds_apart: between two of them; by default a quarter of an even spread's.
+            seed: decides between frames that are equally good.
 
         Returns the task's id.
         """
-        body = {"num_frames": number}
+        body = {
+            **{"num_frames": number, "strategy": strategy, "seed": seed},
+            "min_seconds_apart": min_seconds_apart,
+        }
         return self._with_file("/video/extract-frames", "file_path", video, body, sending)
 
     def request_labels(
-        self, task_id: str, frames: Place, *, progress: Progress = no_progress
+        self,
+        task_id: str,
+        frames: Place,
+        *,
+        progress: Progress = no_progress,
+        **options: Unpack[LabelingOptions],
     ) -> str:
         """Lay a folder of frames out for labelling, in a task that has succeeded; return its id.
+
+        The options are by default the task's own; Label Studio has to be told the names.
 
         Raises:
             BadInput: if the task has not succeeded, or was asked for labels before.
         """
         with self._uploads({"progress": progress}) as uploads:
-            folder = uploads.folder(frames, "frames", every=True)
-            body = {"folder_path": folder, "task_id": task_id, **self._acting}
+            folder = uploads.folder(frames, "frames")
+            body = {**options, "folder_path": folder, "task_id": task_id, **self._acting}
             # It can be added once: a second sending would be refused.
             answer = self._connection.call("POST", "/labeling", json=body, once=True)
             return str(answer["task_id"])
 
     def labeling(self, task_id: str) -> Labeling:
         """How far the labels of a task are."""
-        path = f"/labeling/{checked_name(task_id, 'task id')}"
-        return cast(Labeling, self._connection.call("GET", path))
+        return cast(Labeling, self._connection.call("GET", _labeling_path(task_id)))
+
+    def import_labels(
+        self,
+        task_id: str,
+        labels: Place,
+        format: LabelFormat | None = None,
+        *,
+        progress: Progress = no_progress,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Bring labels made elsewhere to a task that waits for labels, in place of its own.
+
+        Args:
+            labels: a file, folder or archive, named after the task's frames; of a local
+                folder the images are not uploaded.
+            format: by default told by a look at them.
+
+        Returns the id of the import's own task.
+
+        Raises:
+            BadLabels: if there are none; what else is wrong with them, its task says.
+            Conflict: if the task does not wait for labels.
+        """
+        path = f"{_labeling_path(task_id)}/labels"
+        with self._uploads({"progress": progress, "idempotency_key": idempotency_key}) as uploads:
+            key = uploads.labels(labels, format, images=False)
+            return uploads.begin(path, {"labels_path": key, "format": format})
+
+    def export_labels(
+        self,
+        task_id: str,
+        to: Place,
+        format: LabelFormat = "yolo",
+        *,
+        images: bool = False,
+        progress: Progress = no_progress,
+    ) -> Path:
+        """Download a task's labels; while people label, those that were read last.
+
+        Args:
+            to: a .zip, or else a folder that they are unpacked into, empty or not there yet.
+            images: with the labelled images.
+            progress: told of bytes.
+
+        Returns the file or folder.
+
+        Raises:
+            BadInput: if the folder holds something, or the format cannot hold the labels.
+            Conflict: if no labels of the task have been read yet.
+            StorageFull: if the disk here is full.
+        """
+        asked = httpx.QueryParams({"format": format, "images": images})
+        path = f"{_labeling_path(task_id)}/labels?{asked}"
+        target = Path(to)
+        if target.suffix.lower() == ".zip" and not target.is_dir():
+            fetch_archive(self._connection, path, target, progress)
+        else:
+            fetch_unpacked(self._connection, path, target, progress)
+        return target
+
+    def finish_labeling(self, task_id: str) -> Labeling:
+        """Let a task go on with the labels that are there; the other frames are left out.
+
+        Raises:
+            Conflict: if it does not wait for labels, or has none.
+        """
+        path = f"{_labeling_path(task_id)}/finish"
+        return cast(Labeling, self._connection.call("POST", path, once=True))
+
+    def restore_labeling(self, task_id: str) -> Labeling:
+        """Put a project up again that is gone from its tool, with the labels read from it.
+
+        Raises:
+            Conflict: if the task does not wait for labels, or they are being looked at.
+        """
+        path = f"{_labeling_path(task_id)}/restore"
+        return cast(Labeling, self._connection.call("POST", path, once=True))
+
+    def next_round(
+        self,
+        task_id: str,
+        *,
+        reopen: bool = False,
+        frames: int | None = None,
+        strategy: Strategy | None = None,
+        min_seconds_apart: float | None = None,
+        training: Mapping[str, Any] | None = None,
+        idempotency_key: str | None = None,
+    ) -> str:
+        """Label more of a task's video and train again, on the labels of all rounds.
+
+        Args:
+            task_id: of any of its rounds.
+            reopen: label the same frames again, not those of which the model was least sure.
+            frames: so many; by default as many as before.
+            strategy, min_seconds_apart: as ``extract_frames``; by default active.
+            training: settings that are to differ from those of the round before.
+
+        Returns the id of the round's own task.
+
+        Raises:
+            NotFound: if there are no labels yet; for new frames, no analysis.
+            Conflict: if a round of it is open.
+        """
+        body = {
+            **{"reopen": reopen, "num_frames": frames, "strategy": strategy},
+            **{"min_seconds_apart": min_seconds_apart},
+            "training": None if training is None else dict(training),
+        }
+        path = f"{_labeling_path(task_id)}/rounds"
+        with self._uploads({"idempotency_key": idempotency_key}) as uploads:
+            return uploads.begin(path, body)
 
     def train(
         self,
@@ -336,16 +485,16 @@ class Client:
         idempotency_key: str | None = None,
         **options: Unpack[LearningOptions],
     ) -> str:
-        """Train, export, register and serve a model from labels with images.
+        """Train, export, register and serve a model from a folder of labels with images.
 
         Returns the task's id.
 
         Raises:
-            BadLabels: if the folder is missing or holds no label.
+            BadLabels: if there are none.
         """
         body = learning_body(options)
         with self._uploads({"progress": progress, "idempotency_key": idempotency_key}) as uploads:
-            body["data_path"] = uploads.folder(labels, "labels")
+            body["data_path"] = uploads.labels(labels, files=False)
             if weights:
                 body["training"]["weights"] = uploads.weights(weights)
             body["mode_train_info"] = body.pop("training")
@@ -511,3 +660,7 @@ class Client:
             sending.get("idempotency_key"),
             sending.get("progress", no_progress),
         )
+
+
+def _labeling_path(task_id: str) -> str:
+    return f"/labeling/{checked_name(task_id, 'task id')}"

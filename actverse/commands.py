@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actverse.asking import check_task
+from actverse.asking import Strategy, check_task
 from actverse.label_studio import label_studio_login
 from actverse.stack import Stack, find_running, running
 from actverse.task_commands import check_outcome, print_labeling_hint
@@ -48,7 +48,8 @@ def run_video(
 
     Args:
         video: a file, a URL, or ``key:`` and a key.
-        labels: a folder of YOLO labels, or ``key:`` and a key; without one it waits for people.
+        labels: a folder, file or archive of labels, or ``key:`` and a key; without them it
+            waits for people.
         keep: wait for Ctrl-C at the end instead of stopping the stack.
         label_studio: label there; one's own stack starts it.
         options: as ``Client.create_task`` takes them.
@@ -90,27 +91,46 @@ def run_video(
     return task_id, outcome
 
 
-def extract_to(video: Path, out: Path, number: int) -> None:
-    """Extract frames of a video to label.
+def extract_to(
+    video: Path,
+    out: Path,
+    number: int,
+    strategy: Strategy = "uniform",
+    min_seconds_apart: float | None = None,
+    seed: int = 0,
+) -> None:
+    """Extract frames of a video to label, and say beside them how they were chosen.
+
+    Args:
+        strategy: one that needs no model.
 
     Raises:
+        BadInput: if the number or the distance makes no sense.
         BadVideo: if the video cannot be used.
     """
     import tempfile
 
     from components.video.convert import convert_video
-    from components.video.extract import extract_frames, uniform_indices
+    from components.video.extract import extract_frames
     from components.video.probe import check_usable, probe_video
+    from components.video.selection.options import SelectionOptions
+    from components.video.selection.select import select_frames
 
+    options = SelectionOptions(
+        strategy=strategy, number=number, min_seconds_apart=min_seconds_apart, seed=seed
+    )
     facts = probe_video(video)
     check_usable(facts)
     with tempfile.TemporaryDirectory() as folder:
         # The frames' numbers count in the converted video, as in a task.
         converted = convert_video(video, Path(folder) / "video.mp4", facts)
-        indices = uniform_indices(probe_video(converted).frame_count, number)
-        extract_frames(converted, out, indices)
+        chosen = select_frames(converted, probe_video(converted), options)
+        extract_frames(converted, out, [frame.index for frame in chosen.frames])
+    chosen.write(out)
+    if chosen.note:
+        console.print(f"{chosen.note}.", markup=False)
     console.print(
-        f"{len(indices)} frames lie in {out}. Label them, then: "
+        f"{len(chosen.frames)} frames lie in {out}. Label them, then: "
         f"actverse run {video} --labels FOLDER",
         markup=False,
     )

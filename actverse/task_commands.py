@@ -9,7 +9,7 @@ import click
 from rich.console import Console
 from rich.text import Text
 
-from actverse.answers import Status
+from actverse.answers import Labeling, Status
 from actverse.client import Client
 from actverse.following import ENDED
 from actverse.terminal import (
@@ -95,7 +95,7 @@ def follow_task(
     Raises:
         StepFailed: if it did not succeed.
     """
-    with _leaving(where, task_id):
+    with leaving(where, task_id):
         if as_json:
             outcome = _follow_as_json(client, task_id)
         else:
@@ -118,26 +118,43 @@ def check_outcome(task_id: str, outcome: Outcome) -> None:
         raise StepFailed(plain(outcome.error))
 
 
-def print_labeling_hint(where: Where, client: Client, task_id: str, console: Console) -> None:
-    """Say where the frames that people are to label lie."""
+def print_labeling_hint(
+    where: Where, client: Client, task_id: str, console: Console, *, counted: bool = True
+) -> None:
+    """Say where people are to label a task's frames.
+
+    Args:
+        counted: say how many are labelled, too.
+    """
     try:
         labeling = client.labeling(task_id)
     except NotFound:
         return
     if not labeling["project"]:
         return
-    folder = where.own_folder(client.status(task_id)["user_id"], labeling["project"])
-    say = console.print
-    say(f"{labeling['labelled']} of {labeling['total']} frames are labelled.", style="yellow")
-    if folder is not None:
-        say(f"They are in {folder}: README.txt there says what to do.", markup=False)
+    if counted:
+        console.print(progress_of(labeling), style="yellow")
+    if labeling["tool"] != "folder":
+        console.print(f"Label them at {plain(labeling['url'])}", markup=False)
+        if login := where.label_studio_login(labeling["url"]):
+            console.print(login, markup=False)
         return
-    say(
-        f"  actverse labels {task_id} --fetch FOLDER{where.options}\n"
-        f"  actverse labels {task_id} --send FOLDER/labels{where.options}\n"
+    folder = where.own_folder(client.status(task_id)["user_id"], labeling["project"])
+    if folder is not None:
+        console.print(f"They are in {folder}: README.txt there says what to do.", markup=False)
+        return
+    console.print(
+        f"  actverse labels fetch {task_id} FOLDER{where.options}\n"
+        f"  actverse labels send {task_id} FOLDER{where.options}\n"
         "fetch them with what a model found, and send the labels.",
         markup=False,
     )
+
+
+def progress_of(labeling: Labeling) -> str:
+    """How many of a task's frames people have labelled."""
+    skipped = f", {labeling['skipped']} skipped" if labeling["skipped"] else ""
+    return f"{labeling['labelled']} of {labeling['total']} frames are labelled{skipped}."
 
 
 def show_results(
@@ -225,37 +242,6 @@ def infer_video(
         follow_task(where, client, analysis)
 
 
-def show_labels(
-    gateway: str | None,
-    key: str | None,
-    task_id: str,
-    fetch: Path | None,
-    labels: Path | None,
-    *,
-    as_json: bool,
-) -> None:
-    """Fetch the frames of a task to label, send labels of them, or say how far they are."""
-    with find_gateway(gateway, key).client() as client:
-        project = client.labeling(task_id)["project"]
-        if not project and (fetch or labels):
-            raise NotFound(f"The task {task_id} came with its labels: there is nothing to label.")
-        with transfer_bar() as progress:
-            if fetch is not None:
-                client.download_folder(project, fetch, progress=progress)
-            if labels is not None:
-                client.upload_folder(labels, f"{project}/labels", progress=progress)
-        labeling = client.labeling(task_id)
-    if as_json:
-        print_json(labeling)
-        return
-    console = make_console()
-    console.print(
-        f"{labeling['labelled']} of {labeling['total']} frames are labelled ({labeling['state']}).",
-    )
-    if fetch is not None:
-        console.print(f"The frames lie in {fetch / 'images'}.", markup=False)
-
-
 def _print_status(status: Status) -> None:
     console = make_console()
     told = [
@@ -281,13 +267,19 @@ def _follow_as_json(client: Client, task_id: str) -> Outcome:
 def print_posted(where: Where, task_id: str) -> None:
     """Print a new task's id on stdout, alone, and beside it how it is followed."""
     click.echo(task_id)
+    print_how_to_follow(where, task_id)
+
+
+def print_how_to_follow(where: Where, task_id: str) -> None:
+    """Print the command that follows a task, on stderr."""
     make_console(stderr=True).print(
         f"actverse status {task_id} --watch{where.options}", style="dim"
     )
 
 
 @contextlib.contextmanager
-def _leaving(where: Where, task_id: str) -> Iterator[None]:
+def leaving(where: Where, task_id: str) -> Iterator[None]:
+    """Ctrl-C ends the following of a task, not the task, and says so."""
     try:
         with stopped_by_signal():
             yield

@@ -1,6 +1,7 @@
 """Files to and from a gateway: streamed, whole at their end, their sizes compared."""
 
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -8,23 +9,28 @@ from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecut
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, cast
 from urllib.parse import quote
 
 import httpx
 
 from actverse.rest import UPLOAD_TIMEOUT, Connection
 from components.errors import ActverseError, BadInput, BadLabels, TooManyRequests, Unavailable
-from components.files import whole_file
-from components.label_files import IMAGE_SUFFIXES, find_images, find_labels
-from components.steps import Progress
+from components.files import publish_folder, whole_file
+from components.label_files import IMAGE_SUFFIXES, find_labels
+from components.steps import Progress, no_progress
 from components.storage_keys import checked_key, is_listed, path_of
 
 _PIECE = 2**20
 _AT_A_TIME = 4
 _WAITS = (0.2, 0.5, 1.5, 4.0)
 _DESCRIPTIONS = ("data.yaml", "classes.txt")
+# Of what other tools write: their labels, and what lies beside these.
+_LABEL_SUFFIXES = frozenset({".csv", ".json", ".slp", ".xml", ".yaml", ".yml"})
 _SAME_SECONDS = 1.0
+# Compressed, ranges and lengths would count something else.
+_UNPACKED = {"Accept-Encoding": "identity"}
+_PASSING = (httpx.TransportError, Unavailable, TooManyRequests)
 
 
 @dataclass(frozen=True)
@@ -54,23 +60,57 @@ def key_path(key: str) -> str:
     return f"/files/{quote(checked_key(key))}"
 
 
-def label_files(folder: Path) -> dict[str, Path]:
-    """The files of a label folder that a task reads, by their names in it.
+def check_labels(path: Path, format: str | None = None) -> None:
+    """See whether there are labels of a known format; an archive is not looked into.
+
+    Raises:
+        BadLabels: if there are none.
+    """
+    if path.is_dir():
+        label_files(path, format)
+        return
+    # These bring numpy and more, which is not needed to ask a gateway.
+    from components.labeling.archive import is_archive
+    from components.labeling.opened import opened_labels
+
+    if not (path.is_file() and is_archive(path)):
+        with opened_labels(path, cast("Any", format)):
+            pass
+
+
+def label_files(folder: Path, format: str | None = None, *, images: bool = True) -> dict[str, Path]:
+    """The files of a label folder that a task reads, by the names that they are to have.
+
+    Args:
+        format: of the labels; by default the first one that anything in the folder is of.
+        images: with them, and with the names that the files have in the folder.
 
     Raises:
         BadLabels: if the folder is missing or holds no label, or two share a name.
     """
     if not folder.is_dir():
         raise BadLabels(f"There is no label folder at {folder}: give one that exists.")
-    images = find_images(folder)
-    labels = find_labels(folder, images)
-    if not labels:
-        raise BadLabels(
-            f"The folder {folder} holds no label file: put one YOLO .txt for each image in it."
-        )
-    described = [folder / name for name in _DESCRIPTIONS]
-    found = [*images.values(), *labels.values(), *(path for path in described if path.is_file())]
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    from components.labeling.opened import opened_labels
+
+    with opened_labels(folder, cast("Any", format)) as opened:
+        found = list(opened.images.values()) if images else []
+        if opened.format != "yolo":
+            found += [
+                path
+                for name, path in folder_files(folder).items()
+                if path.suffix.lower() in _LABEL_SUFFIXES and not _hidden(name)
+            ]
+            return {path.relative_to(folder).as_posix(): path for path in found}
+        labels = find_labels(opened.path, opened.images).values()
+        described = [opened.path / name for name in _DESCRIPTIONS]
+        described = [path for path in described if path.is_file()]
+        if images:
+            found += [*labels, *described]
+            return {path.relative_to(folder).as_posix(): path for path in found}
+        # Without images it is by this folder's name that they are known to be labels.
+        return {f"labels/{path.name}": path for path in labels} | {
+            path.name: path for path in described
+        }
 
 
 def folder_files(folder: Path) -> dict[str, Path]:
@@ -105,6 +145,56 @@ def image_files(folder: Path, at_most: int) -> dict[str, Path]:
     names = list(images)
     chosen = [names[int(place * step)] for place in range(min(len(names), at_most))]
     return {name: images[name] for name in chosen}
+
+
+def fetch_archive(
+    connection: Connection, path: str, target: Path, progress: Progress = no_progress
+) -> None:
+    """Download what the gateway packs for one request; it appears whole.
+
+    Args:
+        path: at the gateway, with its query.
+        progress: told of bytes.
+
+    Raises:
+        Unavailable: if the gateway stays away.
+        StorageFull: if the disk here is full.
+    """
+    waits = iter(_WAITS)
+    with whole_file(target) as beside:
+        while True:
+            try:
+                with (
+                    connection.stream(path, _UNPACKED, UPLOAD_TIMEOUT) as answer,
+                    beside.open("wb") as writing,
+                ):
+                    done, total = 0, int(answer.headers.get("Content-Length", 0))
+                    for piece in answer.iter_bytes():
+                        writing.write(piece)
+                        progress(done := done + len(piece), total)
+                return
+            except _PASSING as error:
+                # It is packed anew each time, so it cannot go on where it was.
+                _pause(connection, error, next(waits, None))
+
+
+def fetch_unpacked(
+    connection: Connection, path: str, target: Path, progress: Progress = no_progress
+) -> None:
+    """As ``fetch_archive``, of a .zip whose files are to lie in a folder.
+
+    Raises:
+        BadInput: if the folder holds something, or the archive cannot be trusted.
+    """
+    from components.labeling.archive import unpacked
+
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise BadInput(f"{target} is there already: name a folder that is empty or not there yet.")
+    with tempfile.TemporaryDirectory(prefix="actverse-") as folder:
+        archive = Path(folder) / "archive.zip"
+        fetch_archive(connection, path, archive, progress)
+        with unpacked(archive) as files:
+            publish_folder(files, target.resolve())
 
 
 def send(
@@ -249,6 +339,20 @@ def _is_there(file: Remote, target: Path) -> bool:
     return found.st_size == file.bytes and abs(found.st_mtime - modified) < _SAME_SECONDS
 
 
+def _pause(connection: Connection, error: Exception, wait: float | None) -> None:
+    """Wait before a further attempt; without one left, raise what went wrong with the last."""
+    if wait is None:
+        if isinstance(error, ActverseError):
+            raise error
+        raise connection.away(error) from error
+    asked = error.retry_after if isinstance(error, TooManyRequests) else 0.0
+    time.sleep(max(wait, min(asked, 60.0)))
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith((".", "__")) for part in name.split("/"))
+
+
 class _Download:
     """One file on its way into an open one."""
 
@@ -294,19 +398,13 @@ class _Download:
                 ) as answer:
                     self._write(answer)
                     return
-            except (httpx.TransportError, Unavailable, TooManyRequests) as error:
+            except _PASSING as error:
                 if self.writing.tell() > at:
                     waits = iter(_WAITS)  # it gets on
-                if (wait := next(waits, None)) is None:
-                    if isinstance(error, ActverseError):
-                        raise
-                    raise self.connection.away(error) from error
-                asked = error.retry_after if isinstance(error, TooManyRequests) else 0.0
-                time.sleep(max(wait, min(asked, 60.0)))
+                _pause(self.connection, error, next(waits, None))
 
     def _headers(self) -> dict[str, str]:
-        # Compressed, its ranges would count something else.
-        headers = {"Accept-Encoding": "identity"}
+        headers = dict(_UNPACKED)
         if self.etag and (at := self.writing.tell()):
             headers |= {"Range": f"bytes={at}-", "If-Range": self.etag}
         return headers

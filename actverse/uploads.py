@@ -9,9 +9,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from actverse.asking import Place, named_place
+from actverse.asking import LabelFormat, Place, named_place
 from actverse.rest import Connection
-from actverse.transfers import folder_files, image_files, key_path, label_files, send
+from actverse.transfers import (
+    check_labels,
+    folder_files,
+    image_files,
+    key_path,
+    label_files,
+    send,
+)
 from components.errors import ActverseError, Unavailable
 from components.steps import Progress
 
@@ -56,22 +63,41 @@ class Uploads:
         self._send({key: path}, what)
         return key
 
-    def folder(self, place: Place, what: str, *, every: bool = False) -> str:
+    def folder(self, place: Place, what: str) -> str:
         """The key of a folder; a local one is uploaded first.
 
+        Raises:
+            BadInput: if there is no such folder, or nothing in it.
+        """
+        if (named := named_place(place)) is not None:
+            return named
+        return self._files(Path(place), folder_files(Path(place)), what)
+
+    def labels(
+        self,
+        place: Place,
+        format: LabelFormat | None = None,
+        *,
+        images: bool = True,
+        files: bool = True,
+    ) -> str:
+        """The key of labels, a file, folder or archive; local ones are uploaded first.
+
         Args:
-            every: each file in it; otherwise what is read of a folder of labels.
+            format: of what is to be uploaded of a folder.
+            images: with those of a folder.
+            files: whether a single file will do.
 
         Raises:
-            BadInput, BadLabels: if there is no such folder, or nothing in it.
+            BadLabels: if there are none.
         """
         if (named := named_place(place)) is not None:
             return named
         path = Path(place)
-        files = folder_files(path) if every else label_files(path)
-        key = f"{self._folder}/{what}/{path.resolve().name}"
-        self._send({f"{key}/{name}": file for name, file in files.items()}, what)
-        return key
+        if files and not path.is_dir():
+            check_labels(path, format)
+            return self.file(path, "labels")
+        return self._files(path, label_files(path, format, images=images), "labels")
 
     def images(self, place: Place) -> str:
         """The key of a folder of images, or of a video; of a local folder a few are uploaded.
@@ -81,11 +107,7 @@ class Uploads:
         """
         if named_place(place) is not None or not Path(place).is_dir():
             return self.file(place, "images")
-        path = Path(place)
-        files = image_files(path, _IMAGES)
-        key = f"{self._folder}/images/{path.resolve().name}"
-        self._send({f"{key}/{name}": file for name, file in files.items()}, "images")
-        return key
+        return self._files(Path(place), image_files(Path(place), _IMAGES), "images")
 
     def weights(self, place: Place) -> str:
         """A checkpoint as a training's settings name it; a local one is uploaded first."""
@@ -102,6 +124,11 @@ class Uploads:
             headers={"Idempotency-Key": self._idempotency_key},
         )
         return str(answer["task_id"])
+
+    def _files(self, folder: Path, files: Mapping[str, Path], what: str) -> str:
+        key = f"{self._folder}/{what}/{folder.resolve().name}"
+        self._send({f"{key}/{name}": file for name, file in files.items()}, what)
+        return key
 
     def _send(self, files: dict[str, Path], what: str) -> None:
         def tell(done: float, total: float, **facts: Any) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actverse.client import Client
+from actverse.label_studio import PASSWORD, USERNAME
 from actverse.stack import api_key_path, find_running
 from components.errors import ActverseError, BadInput, Unavailable
 from components.settings import Settings
@@ -27,6 +28,16 @@ class Where:
     def client(self) -> Client:
         """A client for it."""
         return Client(self.gateway, self.api_key)
+
+    def label_studio_login(self, url: str) -> str:
+        """How people get into the Label Studio of an address, if it runs with this stack."""
+        addresses = find_running(self.settings.home) if self.settings else None
+        if not (self.settings and addresses and addresses.label_studio):
+            return ""
+        if not url.startswith(f"{addresses.label_studio.rstrip('/')}/"):
+            return ""
+        place = self.settings.home / "secrets" / PASSWORD
+        return f"as {USERNAME}; the password is in {place}"
 
     def own_folder(self, user_id: str, key: str) -> Path | None:
         """Where a user's key lies on this machine, if it does."""

@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from actverse.sample import make_sample
 from actverse.stack import find_running
+from components.video.selection.selection import Selection
 
 HEAVY = ("torch", "ultralytics", "mlflow", "kfp", "onnx", "cv2", "av", "fastapi", "sqlalchemy")
 NOT_FOR_HELP = (*HEAVY, "httpx", "pydantic", "rich", "numpy", "yaml")
@@ -55,7 +57,7 @@ def _imported(statement: str, modules: tuple[str, ...]) -> str:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("run", "{video}", "--labels", "{missing}"), "no label folder"),
+        (("run", "{video}", "--labels", "{missing}"), "no labels at"),
         (("run", "{missing}", "--labels", "{folder}"), "no file"),
         (("run", "{video}", "--labels", "{folder}", "--epochs", "0"), "epochs"),
         (("run", "{video}", "--labels", "{folder}", "--held-out", "2"), "held_out"),
@@ -63,6 +65,8 @@ def _imported(statement: str, modules: tuple[str, ...]) -> str:
         (("submit", "{video}", "--labels", "{folder}"), "No stack runs"),
         (("tasks",), "No stack runs"),
         (("extract", "{missing}", "--out", "{folder}"), "missing"),
+        (("labels", "t-0123456789ab"), "No stack runs"),
+        (("train", "t-0123456789ab", "--now"), "No stack runs"),
     ],
 )
 def test_input_that_cannot_be_used_ends_at_once_with_a_sentence(tmp_path, arguments, sentence):
@@ -103,9 +107,27 @@ def test_extracted_frames_bear_the_names_that_labels_need(tmp_path: Path):
     make_sample(video, frames=20, wh=(64, 48))
     answer = _actverse("extract", str(video), "--out", str(out), "--number", "4", home=tmp_path)
     assert answer.returncode == 0, answer.stderr
-    assert sorted(path.stem for path in out.iterdir()) == [
+    assert sorted(path.stem for path in out.glob("*.jpg")) == [
         "frame_000002",
         "frame_000007",
         "frame_000012",
         "frame_000017",
     ]
+
+
+def test_frames_are_extracted_by_a_strategy_that_needs_no_model(tmp_path: Path):
+    video, out = tmp_path / "clip.mp4", tmp_path / "frames"
+    make_sample(video, frames=60, wh=(64, 48))
+    options = ("--number", "9", "--strategy", "motion", "--min-seconds-apart", "0.5")
+    answer = _actverse("extract", str(video), "--out", str(out), *options, home=tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    chosen = Selection.read(out)
+    assert chosen.options.strategy == "motion"
+    times = [frame.timestamp for frame in chosen.frames]
+    assert min(b - a for a, b in pairwise(times)) >= 0.5
+    assert f"{len(times)} of the 9 frames asked for" in answer.stdout
+    assert len(list(out.glob("*.jpg"))) == len(times) > 1
+    refused = _actverse(
+        *("extract", str(video), "--out", str(out), "--strategy", "active"), home=tmp_path
+    )
+    assert (refused.returncode, "'active' is not one of" in refused.stderr) == (2, True)

@@ -1,6 +1,5 @@
 """The command line at a real gateway, as people and scripts use it."""
 
-import io
 import json
 import os
 import pty
@@ -10,13 +9,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import pytest
 
 from actverse import admin_commands
-from actverse.cli import main
 from actverse.stack import Addresses, api_key_path, state_path
 from components.settings import Settings
 from gateway.keys import find_caller
@@ -28,40 +25,6 @@ from tests.helpers.tasks import succeed
 
 CODE = "from actverse.cli import main; main()"
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
-
-
-@pytest.fixture(scope="module")
-def environment(gateway: Gateway) -> dict[str, str]:
-    return command_environment(gateway.url, gateway.key("ada"))
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a command ended."""
-
-    returncode: object
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ended]:
-    """Runs a command in this process, where that shows the same: it is much quicker."""
-
-    def run(*arguments: str, stdin: str = "", **variables: str) -> Ended:
-        out, err = io.StringIO(), io.StringIO()
-        with monkeypatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-            patch.setattr(os, "environ", {**environment, **variables})
-            patch.setattr(sys, "argv", ["actverse", *arguments])
-            patch.setattr(sys, "stdin", io.StringIO(stdin))
-            code: object = 0
-            try:
-                main()
-            except SystemExit as ended:
-                code = ended.code
-        return Ended(code, out.getvalue(), err.getvalue())
-
-    return run
 
 
 @pytest.fixture
@@ -340,19 +303,21 @@ def test_frames_to_label_are_fetched_and_labels_sent(gateway, run, start, act, t
         release_step(session, step.id, "test", 1, 3, LEASE)
     told = run("status", task_id)
     assert "1 of 3 frames are labelled." in told.stderr
-    assert f"actverse labels {task_id} --fetch FOLDER --gateway {gateway.url}" in told.stderr
+    assert f"actverse labels fetch {task_id} FOLDER --gateway {gateway.url}" in told.stderr
     watching = start("status", task_id, "--watch")
     assert watching.stdout is not None
-    while "--send" not in (line := watching.stdout.readline()):
+    while "labels send" not in (line := watching.stdout.readline()):
         assert line
     watching.kill()
-    told = run("labels", task_id, "--fetch", str(tmp_path / "out"))
+    told = run("labels", "fetch", task_id, str(tmp_path / "out"))
     assert told.returncode == 0, told.stderr
     assert len(list((tmp_path / "out" / "images").iterdir())) == 3
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "labels" / "frame_000001.txt").write_text("0 .5 .5 .1 .1\n")
-    assert run("labels", task_id, "--send", str(tmp_path / "labels")).returncode == 0
-    assert (images.parent / "labels" / "frame_000001.txt").is_file()
+    (tmp_path / "out" / "labels").mkdir(exist_ok=True)
+    for number, folder in enumerate((tmp_path / "out", tmp_path / "out" / "labels")):
+        label = tmp_path / "out" / "labels" / f"frame_{number:06}.txt"
+        label.write_text("0 .5 .5 .1 .1\n")
+        assert run("labels", "send", task_id, str(folder)).returncode == 0
+        assert (images.parent / "labels" / label.name).is_file()
     assert json.loads(run("labels", task_id, "--json").stdout)["total"] == 3
 
 

@@ -127,8 +127,11 @@ def test_a_url_and_keys_are_passed_on_as_they_are(gateway, client):
     ("change", "kind", "sentence"),
     [
         ({"video": "none.mp4"}, BadInput, "no file at none.mp4"),
-        ({"labels": "none"}, BadLabels, "no label folder at none"),
+        ({"labels": "none"}, BadLabels, "no labels at none"),
         ({"labels": "."}, BadLabels, "holds no label file"),
+        ({"labels": "notes.txt"}, BadLabels, "notes.txt is of no label format"),
+        ({"strategy": "best"}, BadInput, "strategy"),
+        ({"min_seconds_apart": -1}, BadInput, "min_seconds_apart"),
         ({"training": {"epochs": 0}}, BadInput, "training.epochs"),
         ({"task": "segment"}, BadInput, "task"),
         ({"weights": "resnet"}, BadInput, "weights"),
@@ -139,6 +142,9 @@ def test_what_will_be_refused_is_not_sent(
 ):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
+    (tmp_path / "notes.txt").write_text("Two mice.")
+    if change.get("labels") == "notes.txt":
+        change = {"labels": tmp_path / "notes.txt"}
     before = stored(gateway), list(client.tasks())
     with pytest.raises(kind, match=sentence):
         client.create_task(**{"video": video, **change})
@@ -245,14 +251,19 @@ def test_single_pieces_of_the_way(gateway, client, video, labels):
     assert (sent["file_path"], sent["upload_path"]) == ("clips/a.mp4", "elsewhere/a.mp4")
     extracted = client.extract_frames("key:clips/a.mp4", 7, idempotency_key="seven")
     assert work(gateway, extracted)["num_frames"] == 7
+    chosen = client.extract_frames("key:clips/a.mp4", strategy="motion", min_seconds_apart=2)
+    assert (work(gateway, chosen)["strategy"], work(gateway, chosen)["min_seconds_apart"]) == (
+        *("motion", 2),
+    )
     assert client.extract_frames("key:clips/a.mp4", 7, idempotency_key="seven") == extracted
     with pytest.raises(BadInput, match="has succeeded"):
         client.request_labels(extracted, labels / "images")
     succeed(gateway.sessions, extracted)
-    assert client.request_labels(extracted, labels / "images") == extracted
+    named = {"names": ["mouse"], "labeling_tool": "folder"}
+    assert client.request_labels(extracted, labels / "images", **named) == extracted
+    assert named.items() <= work(gateway, extracted).items()
     labeling = client.labeling(extracted)
-    assert (labeling["labelled"], labeling["state"]) == (0, "pending")
-    assert labeling["project"] == f"labeling/actverse-{extracted}"
+    assert (labeling["labelled"], labeling["state"], labeling["project"]) == (0, "pending", "")
     with pytest.raises(BadInput, match="once"):
         client.request_labels(extracted, "key:clips")
 
@@ -389,7 +400,7 @@ def test_answers_are_described_as_the_gateway_gives_them(gateway):
         **{"Step": "StepStatus", "TaskSummary": "TaskSummary", "Cancelled": "Cancelled"},
         **{"KeptFolder": "KeptFolder", "ResultFile": "ResultFile", "OwnFile": "OwnFile"},
         **{"Labeling": "LabelingStatus", "Training": "TrainingStatus", "Model": "DeployedModel"},
-        **{"Key": "KeyInfo", "NewKey": "KeyCreated", "Rule": "Rule"},
+        **{"Key": "KeyInfo", "NewKey": "KeyCreated", "Rule": "Rule", "Round": "Round"},
     }
     for ours, theirs in names.items():
         assert set(get_type_hints(getattr(answers, ours))) == set(schemas[theirs]["properties"])

@@ -105,6 +105,39 @@ def test_what_is_left(seconds, told):
         ),
         (
             {
+                **{"name": "labeling", "state": "succeeded"},
+                "facts": {"tool": "label-studio", "project": "3", "url": "http://x/3", "frames": 2},
+            },
+            "2 frames at http://x/3",
+        ),
+        ({"name": "extract", "facts": {"frames": 9}}, "9 frames"),
+        (
+            {"name": "extract", "facts": {"frames": 9, "strategy": "active", "note": "9 of 12"}},
+            "9 frames, chosen by active; 9 of 12",
+        ),
+        (
+            {"name": "extract", "facts": {"frames": 9, "strategy": "labels were given"}},
+            "9 frames that labels are named after",
+        ),
+        (
+            {
+                "name": "labels",
+                "facts": {
+                    **{"counts": {"images": 7, "objects": 8}, "skipped": 2},
+                    "read_before": "It is away.",
+                },
+            },
+            "8 objects in 7 images, 2 skipped; as last read, since It is away.",
+        ),
+        (
+            {
+                "name": "import_labels",
+                "facts": {"images": 3, "objects": {"mouse": 4, "rat": 1}, "format": "coco"},
+            },
+            "3 images with 5 objects, from coco",
+        ),
+        (
+            {
                 "name": "preannotate",
                 "facts": {
                     **{"model": "global", "version": 2, "objects": 9, "images": 4},

@@ -48,6 +48,13 @@ def test_every_event_has_its_words(name: EventName) -> None:
     assert "{" not in title + body
 
 
+def test_frames_with_an_address_are_labelled_there() -> None:
+    data = {"project": "7", "url": "http://127.0.0.1:8080/projects/7/data", "frames": 24}
+    _, body = message(EventName.LABELING_REQUESTED, TASK, data)
+    assert "Label them at: http://127.0.0.1:8080/projects/7/data" in body
+    assert "Project: 7" not in body
+
+
 def test_titles_differ() -> None:
     assert len({message(name, TASK, {})[0] for name in EventName}) == len(EventName)
 
