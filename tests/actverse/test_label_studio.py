@@ -395,18 +395,16 @@ def _printed(words: list[str], name: str) -> str:
     return value
 
 
-def _log_in(url: str, username: str, password: str) -> httpx.Client:
-    """As a browser does; the client has the session."""
-    client = httpx.Client(base_url=url, timeout=60, trust_env=False)
-    client.get("/user/login/").raise_for_status()
+def _log_in(person: httpx.Client, username: str, password: str) -> None:
+    """As a browser does; the client has the session then."""
+    person.get("/user/login/").raise_for_status()
     form = {
-        "csrfmiddlewaretoken": client.cookies["csrftoken"],
+        "csrfmiddlewaretoken": person.cookies["csrftoken"],
         "email": username,
         "password": password,
     }
-    answer = client.post("/user/login/", data=form, headers={"Referer": url})
+    answer = person.post("/user/login/", data=form, headers={"Referer": str(person.base_url)})
     assert answer.status_code == 302, answer.text
-    return client
 
 
 @pytest.mark.label_studio
@@ -427,7 +425,8 @@ def test_a_real_label_studio_runs_with_the_stack_and_keeps_its_projects(tmp_path
             addresses = find_running(home)
             assert addresses is not None
             assert addresses.label_studio == url
-            with _log_in(url, USERNAME, login.password) as person:
+            with httpx.Client(base_url=url, timeout=60, trust_env=False) as person:
+                _log_in(person, USERNAME, login.password)
                 me = person.get("/api/current-user/whoami").json()
                 assert me["email"] == USERNAME
             with httpx.Client(
