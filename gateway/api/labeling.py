@@ -111,11 +111,12 @@ def import_labels(
     status_code=HTTPStatus.ACCEPTED,
     operation_id="finishLabeling",
     summary="Go on with the labels that are there",
-    responses=problems(404, 409),
+    responses={202: {"headers": {"Location": LOCATION["Location"]}}, **problems(404, 409)},
 )
 def finish(
     task_id: str,
     request: Request,
+    response: Response,
     caller: CurrentCaller,
     session: SessionDep,
     background: BackgroundTasks,
@@ -123,6 +124,7 @@ def finish(
     """The frames without a label are left out; the labelling can be opened again later."""
     task = read_task(session, task_id, caller.scope)
     finish_labeling(session, task)
+    response.headers["Location"] = f"/labeling/{task.id}"
     background.add_task(send_task, request.app.state, task.id)
     return _status(session, task)
 
@@ -132,11 +134,12 @@ def finish(
     status_code=HTTPStatus.ACCEPTED,
     operation_id="restoreLabeling",
     summary="Put a lost project up again",
-    responses=problems(404, 409),
+    responses={202: {"headers": {"Location": LOCATION["Location"]}}, **problems(404, 409)},
 )
 def restore(
     task_id: str,
     request: Request,
+    response: Response,
     caller: CurrentCaller,
     session: SessionDep,
     background: BackgroundTasks,
@@ -146,6 +149,7 @@ def restore(
     restore_labeling(session, task)
     session.flush()
     session.expire_all()
+    response.headers["Location"] = f"/labeling/{task.id}"
     background.add_task(send_task, request.app.state, task.id)
     return _status(session, read_task(session, task_id, caller.scope))
 

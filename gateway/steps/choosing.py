@@ -57,10 +57,14 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
     work, facts = context.work, _facts(context)
     model = None if context.earlier else _global_model(context)
     strategy = work.strategy or ("active" if model or context.earlier else "uniform")
+    taken, apart = _taken(context), work.min_seconds_apart
+    if apart is None and taken:
+        # Between those that are labelled already there is to be room for as many more.
+        apart = facts.frame_count / facts.fps / (work.num_frames + len(taken)) / 4
     options = SelectionOptions(
         strategy=strategy,
         number=work.num_frames,
-        min_seconds_apart=work.min_seconds_apart,
+        min_seconds_apart=apart,
         seed=work.seed,
         threshold=work.confidence,
     )
@@ -75,7 +79,7 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
         facts,
         options,
         detections=found,
-        taken=_taken(context),
+        taken=taken,
         closed=_closed(context, facts),
         progress=context.progress,
     )
