@@ -400,7 +400,7 @@ def next_round(
 def reopen(gateway: str | None, key: str | None, task: str, watch: bool) -> None:
     """Label the same frames again, and train again.
 
-    Those of TASK, whose labels are as they were left. Prints the id of the round, a task of its own.
+    Those of TASK, whose labels are as they were left. Prints the id of the round, a new task.
     """
     from actverse.label_commands import begin_round
 
