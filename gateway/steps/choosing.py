@@ -1,6 +1,7 @@
 """Which frames of a task's video are to be labelled."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from components.errors import BadLabels
@@ -49,8 +50,9 @@ def labelled_frames(context: StepContext) -> list[int]:
 def choose_frames(context: StepContext, video: Path) -> Selection:
     """Choose frames by the strategy asked for; by default active where a model is served.
 
-    A further round chooses by what the analysis of the round before found, keeps away from
-    what is labelled already, and from the stretch of the video that is held out.
+    A further round chooses by what the analysis of the round before found, and by where the
+    global model disagrees; it keeps away from what is labelled already, and from the stretch of
+    the video that is held out.
     """
     from components.video.selection.select import select_frames
 
@@ -68,21 +70,27 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
         seed=work.seed,
         threshold=work.confidence,
     )
-    found: Iterator[FrameResult] = iter(())
+    found: Generator[FrameResult, None, None] = _nothing()
+    other: Generator[FrameResult, None, None] = _nothing()
     if strategy in ("uncertain", "active"):
         if context.earlier:
             found = _analysed(context, context.earlier[-1])
+            if model := _global_model(context):
+                other = _scanned(context, video, facts, *model, names=work.names)
         elif model:
             found = _scanned(context, video, facts, *model)
-    return select_frames(
-        video,
-        facts,
-        options,
-        detections=found,
-        taken=taken,
-        closed=_closed(context, facts),
-        progress=context.progress,
-    )
+    # Closed, since they hold a model, and need not be read to their end.
+    with closing(found), closing(other):
+        return select_frames(
+            video,
+            facts,
+            options,
+            detections=found,
+            other=other,
+            taken=taken,
+            closed=_closed(context, facts),
+            progress=context.progress,
+        )
 
 
 def _facts(context: StepContext) -> VideoFacts:
@@ -99,9 +107,19 @@ def _global_model(context: StepContext) -> tuple[str, int] | None:
     return (name, version) if version else None
 
 
+def _nothing() -> Generator[FrameResult, None, None]:
+    yield from ()
+
+
 def _scanned(
-    context: StepContext, video: Path, facts: VideoFacts, name: str, version: int
-) -> Iterator[FrameResult]:
+    context: StepContext,
+    video: Path,
+    facts: VideoFacts,
+    name: str,
+    version: int,
+    names: tuple[str, ...] = (),
+) -> Generator[FrameResult, None, None]:
+    """What a served model finds in a part of the frames; nothing if it does not know ``names``."""
     from components.analysis.scan import scan
     from components.video.extract import uniform_indices
     from gateway.steps.analysis import open_model
@@ -109,6 +127,8 @@ def _scanned(
     indices = uniform_indices(facts.frame_count, _SCANNED)
     work = context.work
     with open_model(context, name, version) as model:
+        if not set(names) <= set(model.card.labels.names):
+            return  # another model's other words are no disagreement
         yield from scan(
             video,
             facts,
@@ -120,7 +140,7 @@ def _scanned(
         )
 
 
-def _analysed(context: StepContext, task: OtherTask) -> Iterator[FrameResult]:
+def _analysed(context: StepContext, task: OtherTask) -> Generator[FrameResult, None, None]:
     results = context.storage.bring(context.layout.results(task.task_id))
     for path in chunk_paths(results):
         yield from read_chunk(path)
