@@ -2,13 +2,16 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from components.errors import BadLabels, NotFound
 from components.files import write_text
 from components.labeling.backend import LabelingBackend, LabelingState, ProjectPlan
+from components.labeling.formats.yolo import DECIMALS, counted_by, describe
 from components.labeling.label_set import LabelSet
+from components.labeling.objects import frame_labels, labelled_objects
 from components.labeling.opened import opened_labels
 from components.labeling.project import IMAGES, LABELS, PARTS, count_labels, make_project
 from components.labeling.wanted import WantedLabels
@@ -54,8 +57,12 @@ class FolderBackend(LabelingBackend):
         labelled, total = count_labels(folder)
         digest = hashlib.sha256()
         for path in sorted((folder / LABELS).rglob("*.txt")):
-            digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
-            digest.update(path.read_bytes())
+            # An upload that is on its way has a name with a dot, and loses it any moment.
+            if path.name.startswith("."):
+                continue
+            with suppress(FileNotFoundError):  # taken back since it was listed
+                content = path.read_bytes()
+                digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
         return LabelingState(total, labelled, 0, digest.hexdigest())
 
     def read(
@@ -70,7 +77,13 @@ class FolderBackend(LabelingBackend):
             return labels.read(wanted, images)
 
     def add(self, project: Mapping[str, Any], labels: LabelSet) -> int:
-        """Write the label files; with the class names beside, if nobody had named them."""
+        """Write the label files, their numbers as the folder counts its classes and key points.
+
+        Where it does not name its classes, the names are put beside the labels.
+
+        Raises:
+            BadLabels: also for a class or key point that the folder does not have.
+        """
         folder = self._bring(project)
         known = {path.stem for path in (folder / IMAGES).iterdir()}
         if strange := sorted(labels.frames.keys() - known):
@@ -78,15 +91,21 @@ class FolderBackend(LabelingBackend):
                 f"{len(strange)} labels belong to no image of {project['project']} "
                 f"({', '.join(strange[:3])}): leave them out."
             )
-        (folder / LABELS).mkdir(exist_ok=True)
-        written = []
+        spec = counted_by(folder, labels.spec)
+        texts = {}
         for stem, frame in labels.frames.items():
-            path = folder / LABELS / f"{stem}.txt"
-            write_text(path, format_yolo_labels(frame.labels))
+            objects = labelled_objects(frame.labels, labels.spec, frame.size_wh)
+            counted = frame_labels(objects, spec, frame.size_wh, stem)
+            texts[folder / LABELS / f"{stem}.txt"] = format_yolo_labels(counted, DECIMALS)
+        (folder / LABELS).mkdir(exist_ok=True)
+        # The names first: numbers alone say nothing.
+        written = describe(folder, spec)
+        for path, text in texts.items():
+            write_text(path, text)
             written.append(path)
         for path in written:
             self._storage.keep(path)
-        return len(written)
+        return len(texts)
 
     def _bring(self, project: Mapping[str, Any]) -> Path:
         key = str(project["project"])

@@ -246,7 +246,7 @@ def _box(
             [np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in annotation.segmentation]
         )
         (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BadLabels(
             f"{where}: an annotation of {name} has no bbox, and its segmentation is none of "
             "polygons; give it a bbox."

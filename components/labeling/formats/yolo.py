@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from components.errors import BadLabels
+from components.files import write_text
 from components.label_files import find_images, find_labels
 from components.labeling.image_files import image_size, require_images
 from components.labeling.label_set import LabelledFrame, LabelSet
@@ -25,7 +26,12 @@ DECIMALS = 8
 """Of the numbers written: a pixel of a very large image is kept to its thousandth."""
 
 _NO_LABEL = re.compile(r"(readme|licen[cs]e)\b", re.IGNORECASE)
+_DATA_YAML = "data.yaml"
 _CLASS_LISTS = ("classes.txt", "obj.names")
+_UNREADABLE = (
+    *(yaml.YAMLError, OSError, AttributeError, TypeError, ValueError),
+    *(LookupError, OverflowError, RecursionError),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ def recognises(path: Path) -> bool:
         labels = _label_files(path, images)
     except BadLabels:
         return True  # Two of one name: what is wrong is said when they are read.
-    laid_out = (path / "labels").is_dir() or (path / "data.yaml").is_file()
+    laid_out = (path / "labels").is_dir() or (path / _DATA_YAML).is_file()
     return any(
         laid_out or stem in images or frame_index(stem) is not None or _looks_like(file)
         for stem, file in labels.items()
@@ -96,19 +102,45 @@ def read(path: Path, wanted: WantedLabels, images: Mapping[str, Path]) -> LabelS
 
 def write(labels: LabelSet, folder: Path) -> None:
     """Write ``data.yaml`` and ``labels/NAME.txt``."""
-    spec = labels.spec
+    write_text(folder / _DATA_YAML, _data_yaml(labels.spec))
+    (folder / "labels").mkdir()
+    for stem, frame in labels.frames.items():
+        file = folder / "labels" / f"{stem}.txt"
+        file.write_text(format_yolo_labels(frame.labels, DECIMALS), encoding="utf-8")
+
+
+def counted_by(path: Path, spec: LabelSpec) -> LabelSpec:
+    """What the numbers in a folder's labels count; ``spec`` where it does not say.
+
+    Raises:
+        BadLabels: if what it says cannot be read, or does not fit the key points of ``spec``.
+    """
+    asked = WantedLabels(spec.task, spec.names, spec.keypoints, spec.flip_idx)
+    return _own_spec(_described(path), asked)
+
+
+def describe(path: Path, spec: LabelSpec) -> list[Path]:
+    """Name the classes and key points in a folder that has no description; return what is new."""
+    described = _described(path)
+    if described.names or described.source.is_file():
+        return []
+    # A list of classes gives way to whatever people put there; it has no room for key points.
+    if spec.keypoints:
+        file, text = path / _DATA_YAML, _data_yaml(spec)
+    else:
+        file, text = path / _CLASS_LISTS[0], "".join(f"{name}\n" for name in spec.names)
+    write_text(file, text)
+    return [file]
+
+
+def _data_yaml(spec: LabelSpec) -> str:
     data: dict[str, Any] = {"names": dict(enumerate(spec.names))}
     if spec.keypoints:
         data["kpt_shape"] = [len(spec.keypoints), 3]
         data["kpt_names"] = {index: list(spec.keypoints) for index in range(len(spec.names))}
     if spec.flip_idx:
         data["flip_idx"] = list(spec.flip_idx)
-    text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-    (folder / "data.yaml").write_text(text, encoding="utf-8")
-    (folder / "labels").mkdir()
-    for stem, frame in labels.frames.items():
-        file = folder / "labels" / f"{stem}.txt"
-        file.write_text(format_yolo_labels(frame.labels, DECIMALS), encoding="utf-8")
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
 
 
 def _labels(path: Path) -> dict[str, Path]:
@@ -173,11 +205,11 @@ def _flips(own: LabelSpec, keypoints: Sequence[str]) -> tuple[int, ...]:
 
 
 def _described(path: Path) -> _Described:
-    data_yaml = path / "data.yaml"
+    data_yaml = path / _DATA_YAML
     if data_yaml.is_file():
         try:
             return _from_yaml(data_yaml)
-        except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError) as error:
+        except _UNREADABLE as error:
             raise BadLabels(
                 f"{data_yaml} cannot be read as a YOLO data set's description: {error}."
             ) from error

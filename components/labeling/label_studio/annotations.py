@@ -108,7 +108,7 @@ def _objects(
 ) -> list[LabelledObject]:
     try:
         boxes, points = _regions(result, size_wh, where)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError, OverflowError) as error:
         raise BadLabels(
             f"{where}: a region is not as Label Studio writes it ({error!r}); draw it anew."
         ) from error
