@@ -74,7 +74,8 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
         )
     reopened: dict[str, Any] = {}
     if reopen:
-        labelled = [one for one in rounds if facts_of(one).get("labeling", {}).get("project")]
+        # Not that of a round that was given up: its labels were never taken.
+        labelled = [one for one in candidates if facts_of(one).get("labeling", {}).get("project")]
         if not labelled:
             raise NotFound(
                 f"The labels of the task {task.id} were given as files: there is no project to "
