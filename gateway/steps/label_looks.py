@@ -54,9 +54,8 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
         done, total = state.labelled + state.skipped, state.total
         again_in = seen.again_in
         facts |= {"monitor": seen.memory, "done": done, "total": total, "skipped": state.skipped}
-        # A project that is opened again is complete already: somebody wants to change it.
-        opened_with = facts.setdefault("opened_with", state.mark if context.work.reopens else "")
-        ready = (seen.settled and state.mark != opened_with) or context.work.labels_now
+        ready = seen.settled and state.mark != project.get("opened_with")
+        ready = ready or context.work.labels_now
         kept = facts.get("draft", {})
         unkept = kept.get("mark") != state.mark
         if state.labelled and (

@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadLabels, Unauthorized, Unavailable
+from components.errors import BadLabels, Conflict, Unauthorized, Unavailable
 from components.labeling.backend import LabelingBackend, ProjectPlan
 from components.labeling.backends import default_tool
 from components.labeling.draft import KEPT, save_draft
@@ -43,6 +43,9 @@ def request_labels(context: StepContext) -> dict[str, Any]:
     try:
         project = backend.open(plan, context.progress)
         _put_back(context, backend, project)
+        if work.reopens:
+            # It is complete already: what counts is that somebody changes it after this.
+            project["opened_with"] = backend.state(project).mark
     except (Unauthorized, Unavailable) as error:
         context.check()
         again_in = timedelta(seconds=context.settings.labeling_poll_max_seconds)
@@ -93,6 +96,11 @@ def import_labels(context: StepContext) -> dict[str, Any]:
     task = context.labeling
     if task is None:
         raise ValueError("a task of this kind names the task that the labels are for")
+    if "spec" in task.facts.get("labels", {}):
+        raise Conflict(
+            f"The labels of the task {task.task_id} were taken meanwhile: open its labelling again "
+            "first."
+        )
     path = context.bring_own(context.work.labels_path)
     with opened_labels(path, context.work.labels_format) as opened:
         form = opened.format
@@ -120,15 +128,23 @@ def _take_given(context: StepContext) -> dict[str, Any]:
 
 
 def _put_back(context: StepContext, backend: LabelingBackend, project: Mapping[str, Any]) -> None:
-    """Bring labels that were read from a project which is gone by now into the new one."""
+    """Bring labels that were read from a project which is gone by now into the new one.
+
+    What people have done there since is newer, be it a fault or a skipped frame.
+    """
     draft = read_draft(context)
     if draft is None or not draft.frames:
         return
-    images = images_of(context, owner_of(context))
-    try:
-        there = backend.read(project, context.work.wanted, images).frames
-    except BadLabels:
-        there = {}  # nothing is labelled there yet
+    there: set[str] = set()
+    state = backend.state(project)
+    if state.labelled or state.skipped:
+        try:
+            found = backend.read(
+                project, context.work.wanted, images_of(context, owner_of(context))
+            )
+        except BadLabels:
+            return  # they are there, with a fault that the next look names
+        there = found.frames.keys() | found.skipped | found.faults.keys()
     lost = {stem: frame for stem, frame in draft.frames.items() if stem not in there}
     if lost:
         backend.add(project, LabelSet(draft.spec, lost))
