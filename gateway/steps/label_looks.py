@@ -9,6 +9,7 @@ from components.errors import (
     BadInput,
     BadLabels,
     NotFound,
+    StorageFull,
     Unauthorized,
     Unavailable,
 )
@@ -69,7 +70,7 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
                 refuse_faults(labels)
                 return labels, facts
         fault = _fault(state, ready)
-    except (BadInput, NotFound, Unauthorized, Unavailable) as error:
+    except (BadInput, NotFound, StorageFull, Unauthorized, Unavailable) as error:
         context.check()
         away = isinstance(error, NotFound | Unavailable)
         if away and context.work.labels_now and (draft := read_draft(context)):
