@@ -53,9 +53,9 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
         NotFound: if the latest one has no labels yet; for new frames, no analysis.
     """
     first = rounds_of(session, task)[0]
-    # Of two requests at once, one waits here and then finds the other's round; SQLite lets
-    # one of them through by itself.
-    session.execute(select(Task.id).where(Task.id == first.id).with_for_update())
+    # Of two requests at once, one waits here and then finds the other's round. A lock alone
+    # would not do: SQLite knows none but a writer's.
+    session.execute(update(Task).where(Task.id == first.id).values(revision=Task.revision))
     rounds = rounds_of(session, task)
     for round_ in rounds:
         if round_.state in OPEN and (not reopen or not _has(round_, "labels")):
