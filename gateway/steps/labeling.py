@@ -146,5 +146,6 @@ def _put_back(context: StepContext, backend: LabelingBackend, project: Mapping[s
             return  # they are there, with a fault that the next look names
         there = found.frames.keys() | found.skipped | found.faults.keys()
     lost = {stem: frame for stem, frame in draft.frames.items() if stem not in there}
-    if lost:
-        backend.add(project, LabelSet(draft.spec, lost))
+    skipped = draft.skipped - there
+    if lost or skipped:
+        backend.add(project, LabelSet(draft.spec, lost, skipped))
