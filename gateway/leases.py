@@ -334,7 +334,8 @@ def _times_lost(session: Session, step: Step) -> int:
     query = select(func.count()).where(
         Attempt.task_id == step.task_id, Attempt.step == step.name, Attempt.outcome == "lost"
     )
-    return session.scalar(query) or 0
+    # Waiting begins the attempts anew: weeks of it see more than a few power cuts.
+    return min(session.scalar(query) or 0, step.attempt - 1)
 
 
 def _end_attempt(session: Session, step: Step, outcome: str, error: str) -> None:
