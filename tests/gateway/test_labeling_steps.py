@@ -9,7 +9,7 @@ import pytest
 
 from components.dataset.facts import SPLIT
 from components.dataset.held_out import read_held_out
-from components.errors import BadLabels
+from components.errors import BadLabels, Conflict
 from components.files import write_text
 from components.labeling.draft import KEPT, load_draft
 from components.labeling.formats import open_format
@@ -283,6 +283,15 @@ def test_what_was_put_up_meanwhile_is_not_replaced_by_older_labels(first: Labell
     assert (first.folder / "labels" / "frame_000001.txt").read_text() == RAT
 
 
+def test_beside_a_typo_kept_labels_are_not_put_back(first: Labelling):
+    first.label(1)
+    first.wait()
+    first.label(1, RAT)
+    first.label(4, "0 0.5\n")
+    first.ask()
+    assert (first.folder / "labels" / "frame_000001.txt").read_text() == RAT
+
+
 def test_a_folder_that_was_deleted_unread_is_said(first: Labelling):
     first.storage.delete("users/ada/labeling/arena-t-1")
     fault = first.wait("'actverse labels restore t-1' puts it up again").fault
@@ -363,6 +372,12 @@ def test_labels_made_elsewhere_are_put_into_the_project(first: Labelling):
     }  # fmt: skip
     first.finish()
     assert first.texts() == {1: "1", 4: "1", 9: "0"}
+
+
+def test_labels_that_come_after_the_task_took_its_own_are_refused(done: Labelling):
+    with pytest.raises(Conflict, match="were taken meanwhile: open its labelling again"):
+        _bring(done, _labels(frame_000001="rat"))
+    assert (done.folder / "labels" / "frame_000001.txt").read_text() == MOUSE
 
 
 @pytest.mark.parametrize("form", [None, "coco"])
