@@ -5,7 +5,10 @@ from pathlib import Path
 from components.errors import NotFound
 from components.label_files import find_images
 from components.labeling.draft import KEPT, load_draft
+from components.labeling.formats import open_format
+from components.labeling.image_files import require_images
 from components.labeling.label_set import LabelSet
+from components.labeling.wanted import WantedLabels
 from gateway.flows import TRAINING
 from gateway.steps.context import OtherTask, StepContext
 from gateway.steps.projects import frames_of, images_of, owner_of
@@ -25,7 +28,9 @@ def with_earlier_rounds(
     frames = {stem: frame for stem, frame in earlier.frames.items() if stem not in here}
     merged = LabelSet(earlier.spec, frames | own.frames, own.skipped)
     held_out = tuple(stem for stem in held_out_of(context, before) if stem in merged.frames)
-    return merged, {stem: (images | here)[stem] for stem in merged.frames}, held_out
+    images |= here
+    require_images(merged.frames, images, "the earlier rounds")
+    return merged, {stem: images[stem] for stem in merged.frames}, held_out
 
 
 def labels_of(context: StepContext, task: OtherTask) -> tuple[LabelSet, dict[str, Path]]:
@@ -33,7 +38,13 @@ def labels_of(context: StepContext, task: OtherTask) -> tuple[LabelSet, dict[str
     folder = context.storage.bring(context.layout.labels(task.task_id))
     own = folder / "images"
     images = find_images(own if own.is_dir() else frames_of(context, task))
-    return load_draft(folder / KEPT), images
+    try:
+        return load_draft(folder / KEPT), images
+    except NotFound:
+        # Labels that were taken before such a file was kept.
+        spec = task.spec
+        wanted = WantedLabels(spec.task, spec.names, spec.keypoints, spec.flip_idx)
+        return open_format("yolo").read(folder, wanted, images), images
 
 
 def held_out_of(context: StepContext, task: OtherTask) -> tuple[str, ...]:

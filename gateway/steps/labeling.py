@@ -5,7 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadLabels, Conflict, Unauthorized, Unavailable
+from components.errors import BadLabels, Conflict, StorageFull, Unauthorized, Unavailable
 from components.labeling.backend import LabelingBackend, ProjectPlan
 from components.labeling.backends import default_tool
 from components.labeling.draft import KEPT, save_draft
@@ -63,13 +63,25 @@ def take_labels(context: StepContext) -> dict[str, Any]:
         Waiting: as long as they do not count.
         BadLabels: for labels that were given and cannot be used.
     """
+    if context.work.labels_path:
+        return _take_given(context)
+    labels, look = labels_that_count(context)
+    try:
+        return _take(context, labels, look)
+    except (StorageFull, Unavailable) as error:
+        # Where the disk is full, the labels of weeks are not to be stranded.
+        context.check()
+        total, again_in = float(look.get("total", 0)), context.settings.labeling_poll_max_seconds
+        raise Waiting(
+            str(error), total, total, timedelta(seconds=again_in), fault=str(error), facts=look
+        ) from error
+
+
+def _take(context: StepContext, labels: LabelSet, look: dict[str, Any]) -> dict[str, Any]:
     from components.dataset.held_out import write_held_out
     from components.labeling.keep import keep_labels
     from gateway.steps.label_rounds import with_earlier_rounds
 
-    if context.work.labels_path:
-        return _take_given(context)
-    labels, look = labels_that_count(context)
     told: dict[str, Any] = {
         name: look[name] for name in ("total", "skipped", "read_before") if name in look
     }

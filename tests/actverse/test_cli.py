@@ -97,7 +97,7 @@ def test_a_task_that_fails_ends_the_command_with_its_sentence(stack, tmp_path: P
         *("run", str(video), "--labels", str(labels), "--names", names), home=stack.settings.home
     )
     assert answer.returncode == 1
-    assert answer.stderr.startswith("actverse: The label frame_000012.txt belongs to no image")
+    assert answer.stderr.startswith("actverse: The label frame_000012 belongs to no image")
     assert "labels" in answer.stdout
     assert find_running(stack.settings.home) is not None
 

@@ -319,13 +319,13 @@ def test_a_task_takes_labels_of_any_tool(gateway, client, tmp_path):
 
 
 def test_an_administrator_labels_for_a_user(gateway, yolo):
-    task_id = gateway.labelling("zoe")
-    with Client(gateway.url, gateway.key("grace", "admin"), user_id="zoe") as client:
+    task_id = gateway.labelling("yve")
+    with Client(gateway.url, gateway.key("grace", "admin"), user_id="yve") as client:
         bringing = client.import_labels(task_id, yolo)
-        assert client.status(bringing)["user_id"] == "zoe"
+        assert client.status(bringing)["user_id"] == "yve"
         assert gateway.run_step(bringing, "import_labels") == "succeeded"
         gateway.run_step(task_id, "labels")
         client.finish_labeling(task_id)
         gateway.run_step(task_id, "labels")
         again = client.next_round(task_id, reopen=True)
-        assert client.status(again)["user_id"] == "zoe"
+        assert client.status(again)["user_id"] == "yve"
