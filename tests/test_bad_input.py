@@ -101,8 +101,8 @@ def _too_few(labels: Path) -> None:
         (_all_empty, "no object"),
         (_unknown_class, "frame_000004.txt, line 1: class 7 is unknown"),
         (_out_of_range, "outside 0 to 1"),
-        (_missing_frame, f"frame_{FRAMES:06d}.txt belongs to no image"),
-        (_no_frame, "holiday.txt belongs to no image"),
+        (_missing_frame, f"frame_{FRAMES:06d} belongs to no image"),
+        (_no_frame, "holiday belongs to no image"),
         (_too_few, "label"),
     ],
 )

@@ -19,7 +19,7 @@ from gateway.labeling import (
 )
 from gateway.models import Task
 from gateway.openapi import problems
-from gateway.places import check_folder, check_labels
+from gateway.places import check_file, check_folder, check_labels
 from gateway.rounds import next_round, rounds_of
 from gateway.schemas import TaskCreated
 from gateway.schemas.labeling import (
@@ -162,7 +162,12 @@ def restore(
     responses={202: {"headers": LOCATION}, **problems(400, 403, 404, 409)},
 )
 def rounds(
-    task_id: str, body: RoundRequest, caller: CurrentCaller, session: SessionDep, starter: Starting
+    task_id: str,
+    body: RoundRequest,
+    request: Request,
+    caller: CurrentCaller,
+    session: SessionDep,
+    starter: Starting,
 ) -> TaskCreated:
     """The frames of which the model was least sure, or the same ones again.
 
@@ -171,6 +176,9 @@ def rounds(
     """
     task = read_task(session, task_id, caller.scope)
     acting_for(caller, body.user_id or task.user_id)
+    weights = body.training.weights if body.training else ""
+    if weights.startswith("key:"):
+        check_file(storage_of(request), task.user_id, weights.removeprefix("key:"))
     # Of the training's settings only those that were said: the others stay as they were.
     given = body.model_dump(exclude={"reopen", "user_id"}, exclude_none=True, exclude_unset=True)
     # What the first round asked for need not suit the next.

@@ -1,11 +1,12 @@
 """Which frames of a task's video are to be labelled."""
 
 from collections.abc import Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
-from components.errors import BadLabels
+from components.errors import BadLabels, NotFound
 from components.frame_results import FrameResult, chunk_paths, read_chunk
+from components.labeling.draft import KEPT, load_draft
 from components.video.extract import frame_index, frame_name
 from components.video.probe import VideoFacts
 from components.video.selection.options import SelectionOptions
@@ -147,7 +148,7 @@ def _analysed(context: StepContext, task: OtherTask) -> Generator[FrameResult, N
 
 
 def _taken(context: StepContext) -> list[int]:
-    """The frames that the rounds before have labelled."""
+    """The frames that the rounds before have labelled, or skipped."""
     taken: set[int] = set()
     for task in context.earlier:
         prefix = context.storage.key_of(context.layout.labels(task.task_id))
@@ -155,6 +156,10 @@ def _taken(context: StepContext) -> list[int]:
             path = Path(file.key)
             if path.suffix == ".txt" and (index := frame_index(path.stem)) is not None:
                 taken.add(index)
+        with suppress(NotFound):
+            kept = context.storage.bring(context.layout.labels(task.task_id) / KEPT)
+            skipped = (frame_index(stem) for stem in load_draft(kept).skipped)
+            taken |= {index for index in skipped if index is not None}
     return sorted(taken)
 
 

@@ -119,7 +119,9 @@ def import_labels(context: StepContext) -> dict[str, Any]:
         # By the task's own frames, whatever images came along.
         labels = open_format(form).read(opened.path, task.work.wanted, images_of(context, task))
     refuse_faults(labels)
-    project = task.facts["labeling"]
+    project = task.facts.get("labeling", {})
+    if "tool" not in project:
+        raise Unavailable(f"The project of {task.task_id} is being put up again: try again.")
     added = backend_of(context, str(project["tool"])).add(project, labels)
     return {"task_id": task.task_id, "format": form, "images": added, "objects": labels.objects}
 

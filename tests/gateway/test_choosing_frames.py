@@ -11,6 +11,9 @@ from components.dataset.held_out import write_held_out
 from components.errors import BadInput, BadLabels
 from components.files import write_text
 from components.frame_results import FrameResult, write_chunk
+from components.labeling.draft import KEPT, save_draft
+from components.labeling.label_set import LabelSet
+from components.labels import LabelSpec
 from components.settings import Settings
 from components.storage import open_storage
 from components.video.extract import frame_name
@@ -134,6 +137,16 @@ def test_a_further_round_keeps_away_from_what_is_labelled_and_held_out(
     # A quarter of the distance at which all of them would be spread evenly.
     apart = FRAMES / (6 + 4) / 4
     assert min(abs(index - taken) for index in indices for taken in (10, 30)) >= apart
+
+
+def test_what_people_skipped_is_not_proposed_again(context, settings, video):
+    _round(settings, "t-1", (10,))
+    kept = LabelSet(LabelSpec(names=("mouse",)), {}, frozenset({frame_name(50)}))
+    save_draft(kept, settings.layout.labels("t-1") / KEPT)
+    indices = _indices(context("t-1", num_frames=20, strategy="uniform"), video)
+    assert 50 not in indices
+    (settings.layout.labels("t-1") / KEPT).unlink()
+    assert {49, 50, 51} & set(_indices(context("t-1", num_frames=95, strategy="uniform"), video))
 
 
 def test_held_out_frames_are_those_of_the_dataset_where_no_round_named_them(
