@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from celery import Celery
+
 from gateway.steps import FUNCTIONS
 from gateway.steps.context import StepContext
 from gateway.worker import worker_app
@@ -46,7 +48,13 @@ def _gated(
     return run
 
 
-for _step in list(FUNCTIONS):
-    FUNCTIONS[_step] = _gated(_step, FUNCTIONS[_step])
+def _gated_app() -> Celery | None:
+    """The application in a worker's own process; whoever else imports this is left alone."""
+    if "GATES" not in os.environ:
+        return None
+    for step, function in FUNCTIONS.items():
+        FUNCTIONS[step] = _gated(step, function)
+    return worker_app()
 
-app = worker_app() if "GATES" in os.environ else None
+
+app = _gated_app()
