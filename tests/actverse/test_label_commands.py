@@ -193,3 +193,6 @@ def test_frames_in_a_tool_are_labelled_there(gateway, run, tmp_path):
     assert login.password not in hint
     place = hint.rsplit(" ", 1)[1].strip()
     assert Path(place).read_text().strip() == login.password
+    elsewhere = {**facts, "url": "http://127.0.0.1:99/projects/3/data"}
+    set_step(gateway.sessions, task_id, "labeling", facts=elsewhere)
+    assert login.username not in run("status", task_id, **local).stderr
