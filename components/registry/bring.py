@@ -23,6 +23,7 @@ from components.letterbox import Letterbox
 from components.onnx_model import OnnxModel
 from components.parity_set import ParityFrame, ParitySet
 from components.registry.register import ONNX_FILE, PARITY_FOLDER, register_model
+from components.registry.tags import BROUGHT, ORIGIN_TAG
 from components.served_model import (
     BOXES,
     CLASSES,
@@ -99,7 +100,7 @@ def register_file(
             # Those of the training are another model's.
             metrics={},
             dataset_digest=facts.digest,
-            tags={**tags, "origin": "a user's file"},
+            tags={**tags, ORIGIN_TAG: BROUGHT},
         )
 
 

@@ -6,6 +6,9 @@ from enum import StrEnum
 from components.registry.connection import registry
 
 STATE_TAG, REASON_TAG = "serving.state", "serving.reason"
+ORIGIN_TAG, BROUGHT = "origin", "a user's file"
+"""On a version that is listed with a training's run, but was not made by it."""
+
 _MAX_REASON = 1000
 
 

@@ -7,12 +7,11 @@ from components.errors import BadInput, NotFound, disk_errors
 from components.registry.aliases import read_champion
 from components.registry.connection import registry
 from components.registry.download import MAX_MODEL_BYTES
+from components.registry.tags import BROUGHT, ORIGIN_TAG
 from components.training.result import MODEL
 
 PREFIX = "models:/"
 _URI = re.compile(r"models:/(?P<name>[^/@]+)(?:/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))")
-# As components/registry/bring.py tags it: the run of such a version made another model.
-_ORIGIN, _BROUGHT = "origin", "a user's file"
 
 
 def resolve(uri: str, tracking_uri: str) -> tuple[str, int]:
@@ -54,7 +53,7 @@ def fetch_weights(name: str, version: int, folder: Path, tracking_uri: str) -> P
     what = f"version {version} of the model {name}"
     with registry(tracking_uri, what) as client, disk_errors("the weights to start from"):
         made = client.get_model_version(name, str(version))
-        if made.tags.get(_ORIGIN) == _BROUGHT:
+        if made.tags.get(ORIGIN_TAG) == BROUGHT:
             raise NotFound(f"The {what} was brought as a finished file, without its {MODEL}.")
         run_id = made.run_id or ""
         entries = client.list_artifacts(run_id) if run_id else []

@@ -13,6 +13,8 @@ from components.labeling.draft import KEPT, load_draft
 from components.labeling.formats import FormatName
 from components.labeling.label_set import LabelSet
 from components.labeling.pack import pack_labels
+from components.labeling.taken import read_taken
+from components.labels import LabelSpec
 from components.storage import Storage
 from gateway.api.acting import storage_of
 from gateway.api.dependencies import CurrentCaller, SessionDep, SettingsDep
@@ -69,11 +71,14 @@ def export_labels(
 
 def _labels(storage: Storage, task: Task) -> LabelSet:
     step, layout = labels_step(task), storage.layout
-    owner = work_of(task).reopens or task.id
-    taken = layout.labels(task.id) / KEPT
-    path = taken if step.state == "succeeded" else layout.labels_draft(owner)
     try:
-        return load_draft(storage.bring(path))
+        if step.state == "succeeded" and "spec" in step.facts:
+            spec = LabelSpec.model_validate(step.facts["spec"])
+            folder = storage.bring(layout.labels(task.id))
+            kept = (folder / KEPT).is_file()
+            return read_taken(folder, spec, {} if kept else _images(storage, task))
+        owner = work_of(task).reopens or task.id
+        return load_draft(storage.bring(layout.labels_draft(owner)))
     except NotFound as error:
         raise Conflict(
             f"No labels of the task {task.id} have been read yet: look again in a minute."

@@ -124,9 +124,7 @@ def finish(
     """The frames without a label are left out; the labelling can be opened again later."""
     task = read_task(session, task_id, caller.scope)
     finish_labeling(session, task)
-    response.headers["Location"] = f"/labeling/{task.id}"
-    background.add_task(send_task, request.app.state, task.id)
-    return _status(session, task)
+    return _goes_on(session, task, request, response, background)
 
 
 @router.post(
@@ -147,11 +145,7 @@ def restore(
     """With the labels that had been read from it, where it is gone from the labelling tool."""
     task = read_task(session, task_id, caller.scope)
     restore_labeling(session, task)
-    session.flush()
-    session.expire_all()
-    response.headers["Location"] = f"/labeling/{task.id}"
-    background.add_task(send_task, request.app.state, task.id)
-    return _status(session, read_task(session, task_id, caller.scope))
+    return _goes_on(session, task, request, response, background)
 
 
 @router.post(
@@ -191,6 +185,21 @@ def rounds(
         session, caller, task.user_id, "round", make, body, content=task_id
     )
     return TaskCreated(task_id=made)
+
+
+def _goes_on(
+    session: Session,
+    task: Task,
+    request: Request,
+    response: Response,
+    background: BackgroundTasks,
+) -> LabelingStatus:
+    """Say where to look, and have the broker told once the answer is out."""
+    session.flush()
+    session.expire_all()  # its steps were changed by statements of their own
+    response.headers["Location"] = f"/labeling/{task.id}"
+    background.add_task(send_task, request.app.state, task.id)
+    return _status(session, task)
 
 
 def _status(session: Session, task: Task) -> LabelingStatus:

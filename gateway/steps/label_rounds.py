@@ -4,11 +4,9 @@ from pathlib import Path
 
 from components.errors import NotFound
 from components.label_files import find_images
-from components.labeling.draft import KEPT, load_draft
-from components.labeling.formats import open_format
 from components.labeling.image_files import require_images
 from components.labeling.label_set import LabelSet
-from components.labeling.wanted import WantedLabels
+from components.labeling.taken import read_taken
 from gateway.flows import TRAINING
 from gateway.steps.context import OtherTask, StepContext
 from gateway.steps.projects import frames_of, images_of, owner_of
@@ -38,13 +36,7 @@ def labels_of(context: StepContext, task: OtherTask) -> tuple[LabelSet, dict[str
     folder = context.storage.bring(context.layout.labels(task.task_id))
     own = folder / "images"
     images = find_images(own if own.is_dir() else frames_of(context, task))
-    try:
-        return load_draft(folder / KEPT), images
-    except NotFound:
-        # Labels that were taken before such a file was kept.
-        spec = task.spec
-        wanted = WantedLabels(spec.task, spec.names, spec.keypoints, spec.flip_idx)
-        return open_format("yolo").read(folder, wanted, images), images
+    return read_taken(folder, task.spec, images), images
 
 
 def held_out_of(context: StepContext, task: OtherTask) -> tuple[str, ...]:
