@@ -17,10 +17,11 @@ from pydantic_settings import (
 
 from components.errors import BadInput
 from components.layout import Layout
+from components.pipeline_settings import PipelineSettings
 from components.secret_rules import SHORTEST, weak_password, weak_secret
 
 
-class Settings(BaseSettings):
+class Settings(PipelineSettings):
     """Everything that differs between two installations.
 
     Each field is read from ``ACTVERSE_<NAME>``, or else from a file of that name in the
@@ -152,10 +153,6 @@ class Settings(BaseSettings):
         description="the environment that the embedded Label Studio runs in",
     )
 
-    pipeline_image: str = Field(
-        "actverse/trainer:0.1.0", description="the image that the pipelines' components name"
-    )
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -235,15 +232,16 @@ class Settings(BaseSettings):
             value, variable = getattr(self, name), f"ACTVERSE_{name.upper()}"
             # A URL that may hold a password is as secret as one.
             secret = isinstance(value, SecretStr) or not field.repr
-            if secret and not secrets:
+            if value is None or (secret and not secrets):
                 variables.pop(variable, None)
             elif isinstance(value, SecretStr):
                 variables[variable] = value.get_secret_value()
             else:
-                variables[variable] = json.dumps(value) if isinstance(value, tuple) else str(value)
-        if self.secrets_dir is None or not secrets:
-            variables.pop("ACTVERSE_SECRETS_DIR", None)
+                variables[variable] = (
+                    json.dumps(value) if isinstance(value, tuple | dict) else str(value)
+                )
         if not secrets:
+            variables.pop("ACTVERSE_SECRETS_DIR", None)
             variables["ACTVERSE_WITHOUT_SECRETS"] = "true"
             for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
                 variables.pop(variable, None)

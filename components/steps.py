@@ -6,7 +6,7 @@ reads these files and needs no line to the process that does the work.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,9 +47,11 @@ class StepReport:
     error: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, folder: Path) -> None:
-        """Write ``{step}.json`` in ``folder`` whole."""
-        write_text(folder / f"{self.step}.json", json.dumps(self.__dict__, default=str))
+    def write(self, folder: Path) -> Path:
+        """Write ``{step}.json`` in ``folder`` whole; return its path."""
+        path = folder / f"{self.step}.json"
+        write_text(path, json.dumps(self.__dict__, default=str))
+        return path
 
 
 def read_reports(folder: Path) -> list[StepReport]:
@@ -62,14 +64,21 @@ def read_reports(folder: Path) -> list[StepReport]:
 
 
 @contextmanager
-def reported(step: str, folder: Path) -> Iterator[Progress]:
+def reported(
+    step: str, folder: Path, written: Callable[[Path], None] = lambda _: None
+) -> Iterator[Progress]:
     """Keep the report of ``step`` in ``folder`` while the block runs.
 
     Yields a Progress; the facts it is given are merged into the report. An error is
     recorded and raised on.
+
+    Args:
+        step: its name.
+        folder: made if missing.
+        written: is given the report's path each time that it was written.
     """
     report = StepReport(step, started=time.time())
-    report.write(folder)
+    written(report.write(folder))
     last = 0.0
 
     def progress(done: float, total: float, **facts: Any) -> None:
@@ -79,7 +88,7 @@ def reported(step: str, folder: Path) -> Iterator[Progress]:
         # Ten writes a second are enough for any watcher.
         if time.monotonic() - last > 0.1 or done >= total:
             last = time.monotonic()
-            report.write(folder)
+            written(report.write(folder))
 
     try:
         yield progress
@@ -95,4 +104,4 @@ def reported(step: str, folder: Path) -> Iterator[Progress]:
         report.state, report.percent = "succeeded", 100.0
     finally:
         report.ended = time.time()
-        report.write(folder)
+        written(report.write(folder))

@@ -33,6 +33,8 @@ def run_training(context: StepContext) -> dict[str, Any]:
     log = settings.home / "logs" / f"pipeline-{task_id}.log"
     # What loads a user's weights is given no secrets.
     environment = settings.environment(secrets=False)
+    # Nor the key of an S3 storage: what the steps read was brought, what they leave is kept here.
+    environment["ACTVERSE_ROOT"] = str(layout.root)
     yaml = compile_training(work / "training.yaml")
     process = start_local(yaml, arguments, work, environment, log)
     try:

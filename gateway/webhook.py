@@ -7,12 +7,12 @@ refused, and the ids of younger ones are remembered, so that a recorded one cann
 played again.
 """
 
-import base64
 import hashlib
 import hmac
 import time
 from collections.abc import Mapping
 
+from components.delivery_signature import sign_delivery
 from components.errors import Refused
 
 SIGNATURE = "x-mlflow-signature"
@@ -42,13 +42,6 @@ def verify_delivery(headers: Mapping[str, str], body: bytes, secret: str) -> str
     if not hmac.compare_digest(headers.get(SIGNATURE, "").encode(), expected.encode()):
         raise Refused("The delivery's signature is wrong: use the webhook's secret.")
     return delivery_id
-
-
-def sign_delivery(delivery_id: str, timestamp: str, body: bytes, secret: str) -> str:
-    """The value of MLflow's signature header for a delivery."""
-    content = f"{delivery_id}.{timestamp}.".encode() + body
-    digest = hmac.new(secret.encode(), content, hashlib.sha256).digest()
-    return f"v1,{base64.b64encode(digest).decode()}"
 
 
 def label_studio_token(secret: str) -> str:

@@ -5,7 +5,7 @@ from kfp import dsl
 from components.settings import Settings
 
 
-@dsl.component(base_image=Settings().pipeline_image, install_kfp_package=False)
+@dsl.component(base_image=Settings().light_image, install_kfp_package=False)
 def dataset(task_id: str, labels: str, held_out: float, dataset: dsl.Output[dsl.Dataset]) -> None:
     """Split a task's labelled frames into a training and a held-out block.
 

@@ -5,7 +5,7 @@ from kfp import dsl
 from components.settings import Settings
 
 
-@dsl.component(base_image=Settings().pipeline_image, install_kfp_package=False)
+@dsl.component(base_image=Settings().trainer_image, install_kfp_package=False)
 def export(
     task_id: str,
     dataset: dsl.Input[dsl.Dataset],

@@ -5,7 +5,7 @@ from kfp import dsl
 from components.settings import Settings
 
 
-@dsl.component(base_image=Settings().pipeline_image, install_kfp_package=False)
+@dsl.component(base_image=Settings().light_image, install_kfp_package=False)
 def register(
     task_id: str, model_name: str, model: dsl.Input[dsl.Model], onnx: dsl.Input[dsl.Model]
 ) -> int:

@@ -5,7 +5,7 @@ from kfp import dsl
 from components.settings import Settings
 
 
-@dsl.component(base_image=Settings().pipeline_image, install_kfp_package=False)
+@dsl.component(base_image=Settings().light_image, install_kfp_package=False)
 def deploy(task_id: str, model_name: str, registered: int, version: int) -> None:
     """Set the champion's alias and wait until Triton really serves that version.
 

@@ -8,6 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from components.delivery_signature import sign_delivery
 from gateway.database import Sessions
 from gateway.models import Step, WebhookDelivery, now
 from gateway.webhook import (
@@ -15,7 +16,6 @@ from gateway.webhook import (
     SIGNATURE,
     TIMESTAMP,
     label_studio_token,
-    sign_delivery,
 )
 from tests.helpers.tasks import set_step
 
