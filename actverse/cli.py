@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from actverse import __version__
+from actverse import __version__, role_cli
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FORMATS = ("yolo", "coco", "deeplabcut", "label-studio", "cvat", "sleap")
@@ -657,6 +657,10 @@ def _request(
     if "seed" in training:
         given["seed"] = training["seed"]
     return {**given, **parts, "weights": weights, "training": training}
+
+
+for command in (role_cli.serve, role_cli.prepare, role_cli.health):
+    cli.add_command(command)
 
 
 def main() -> None:

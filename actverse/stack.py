@@ -21,6 +21,7 @@ from actverse.label_studio import (
     label_studio_service,
     usual_port,
 )
+from actverse.roles import gateway_command, watcher_command, worker_command
 from actverse.secrets import embedded_secret, fernet_key, write_secret
 from actverse.supervisor import Service, Supervisor
 from components.errors import BadInput, Refused
@@ -165,14 +166,14 @@ class Stack:
                 *([label_studio_service(settings)] if self.label_studio else []),
                 Service(
                     "gateway",
-                    _gateway_command(settings),
+                    gateway_command(settings),
                     environment,
                     logs / "gateway.log",
                     lambda: _answers(f"{settings.gateway_uri}/healthz"),
                 ),
                 Service(
                     "worker",
-                    _worker_command("worker", step_queues, settings.worker_slots),
+                    worker_command("worker", step_queues, settings.worker_slots),
                     environment,
                     logs / "worker.log",
                     lambda: _answers(f"{settings.gateway_uri}/readyz"),
@@ -180,9 +181,8 @@ class Stack:
                 Service(
                     "notifier",
                     [
-                        *_worker_command("notifier", [Queue.NOTIFICATION], 4),
-                        *("--pool", "threads", "--beat"),
-                        *("--schedule", str(self.home / "beat-schedule")),
+                        *worker_command("notifier", [Queue.NOTIFICATION], 4),
+                        *("--beat", "--schedule", str(self.home / "beat-schedule")),
                     ],
                     environment,
                     logs / "notifier.log",
@@ -190,7 +190,7 @@ class Stack:
                 ),
                 Service(
                     "watcher",
-                    [sys.executable, "-m", "gateway.watcher"],
+                    watcher_command(),
                     environment,
                     logs / "watcher.log",
                     lambda: _answers(f"{settings.gateway_uri}/readyz"),
@@ -373,25 +373,6 @@ def _mlflow_environment(settings: Settings) -> dict[str, str]:
             settings.home / "secrets", "mlflow_webhook_key", fernet_key
         ),
     }
-
-
-def _gateway_command(settings: Settings) -> list[str]:
-    return [
-        *(sys.executable, "-m", "uvicorn", "--factory", "gateway.server:create_server"),
-        *("--host", settings.host, "--port", str(settings.gateway_port)),
-        *("--no-access-log", "--no-server-header"),
-        # Live streams would hold its end up; a first message over a WebSocket is small.
-        *("--timeout-graceful-shutdown", "2", "--ws-max-size", "65536"),
-    ]
-
-
-def _worker_command(name: str, queues: Sequence[str], slots: int) -> list[str]:
-    return [
-        *(sys.executable, "-m", "celery", "--app", "gateway.celery_app:app", "worker"),
-        *("--hostname", f"{name}@%h", "--queues", ",".join(queues), "--concurrency", str(slots)),
-        # They need not know of each other.
-        *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-    ]
 
 
 def _answers(url: str) -> bool:

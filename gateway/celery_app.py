@@ -49,6 +49,7 @@ def create_celery(settings: Settings, *, results: bool = False) -> Celery:
         },
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
+        beat_scheduler="gateway.beat:Scheduler",
         beat_schedule={
             "recover": {"task": RECOVER, "schedule": _beat_seconds(settings)},
             "deliver": {"task": DELIVER, "schedule": _beat_seconds(settings)},

@@ -4,17 +4,19 @@ import logging
 import threading
 from collections.abc import Collection
 from datetime import timedelta
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from gateway.alive import show_alive
 from gateway.database import Sessions
 from gateway.models import Heartbeat, now
 
 logger = logging.getLogger("actverse.heartbeats")
 
-BEAT, WATCHER = "beat", "watcher"
+BEAT, WATCHER, WORKER = "beat", "watcher", "worker"
 _EVERY_SECONDS = 2.0
 
 
@@ -36,16 +38,17 @@ def missing(session: Session, names: Collection[str], within: timedelta) -> list
 
 
 class Heart(threading.Thread):
-    """Shows under some names that its process lives."""
+    """Shows under some names that its process lives, and by a file for its own probe."""
 
-    def __init__(self, sessions: Sessions, names: Collection[str]) -> None:
+    def __init__(self, sessions: Sessions, names: Collection[str], sign: Path) -> None:
         super().__init__(name="heart", daemon=True)
-        self._sessions, self._names = sessions, list(names)
+        self._sessions, self._names, self._sign = sessions, list(names), sign
         self._stopping = threading.Event()
 
     def run(self) -> None:
         """Beat until ``stop``."""
         while True:
+            show_alive(self._sign)
             try:
                 for name in self._names:
                     beat_once(self._sessions, name)

@@ -13,6 +13,7 @@ from datetime import timedelta
 
 from components.settings import Settings
 from components.storage import open_storage
+from gateway.alive import sign_path
 from gateway.celery_app import create_celery
 from gateway.database import Sessions, open_database
 from gateway.dispatch import Dispatcher
@@ -79,7 +80,7 @@ def main() -> None:
     sessions = open_database(settings.database_url)
     watcher = Watcher(settings, sessions, Dispatcher(settings, sessions, create_celery(settings)))
     promotions = Promotions(settings, sessions)
-    heart = Heart(sessions, [WATCHER])
+    heart = Heart(sessions, [WATCHER], sign_path(settings.home, WATCHER))
 
     def stop(*_: object) -> None:
         watcher.stop()

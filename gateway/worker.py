@@ -14,11 +14,12 @@ from sqlalchemy import select
 from components.errors import StepFailed
 from components.settings import Settings
 from components.storage import open_storage
+from gateway.alive import sign_path
 from gateway.celery_app import DELIVER, NOTIFY, RECOVER, STEP, create_celery
 from gateway.database import Sessions, open_database
 from gateway.dispatch import Dispatcher
 from gateway.flows import TRAINING
-from gateway.heartbeats import BEAT, Heart, beat_once, queue_heartbeat
+from gateway.heartbeats import BEAT, WORKER, Heart, beat_once, queue_heartbeat
 from gateway.leases import claim_step, recover
 from gateway.logs import set_up_logs
 from gateway.models import Step
@@ -163,7 +164,8 @@ def _connect_signals(settings: Settings) -> None:
     @signals.worker_ready.connect(weak=False)
     def ready(sender: Any, **_: Any) -> None:
         names = [queue_heartbeat(queue) for queue in sender.app.amqp.queues.consume_from]
-        heart = Heart(open_database(settings.database_url), names)
+        sessions = open_database(settings.database_url)
+        heart = Heart(sessions, names, sign_path(settings.home, WORKER))
         heart.start()
         hearts.append(heart)
 
