@@ -28,18 +28,16 @@ def gate(
     from pathlib import Path
 
     from components.evaluation.promotion import gate as decide
-    from components.settings import Settings
-    from components.steps import reported
+    from components.pipeline_step import pipeline_step
 
-    settings = Settings()
-    with reported("gate", settings.layout.step_reports(task_id)) as progress:
+    with pipeline_step("gate", task_id) as step:
         gated = decide(
             model_name,
             version,
             Path(onnx.path) / "model.onnx",
             Path(dataset.path),
-            settings=settings,
-            progress=progress,
+            settings=step.settings,
+            progress=step.progress,
         )
-        progress(1, 1, model=model_name, version=version, **gated.facts())
+        step.progress(1, 1, model=model_name, version=version, **gated.facts())
     return gated.version

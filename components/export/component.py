@@ -28,18 +28,16 @@ def export(
     from components.errors import ParityFailed
     from components.export.export import export_model
     from components.files import write_text
+    from components.pipeline_step import pipeline_step
     from components.registry.connection import registry
-    from components.settings import Settings
-    from components.steps import reported
     from components.training.result import read_training
 
-    settings = Settings()
-    with reported("export", settings.layout.step_reports(task_id)) as progress:
+    with pipeline_step("export", task_id) as step:
         trained = read_training(Path(model.path))
 
         def keep(page: str) -> None:
             write_text(Path(report.path), page)
-            with registry(settings.mlflow_uri, "the parity report") as client:
+            with registry(step.settings.mlflow_uri, "the parity report") as client:
                 client.log_text(trained.run_id, page, "parity.md")
 
         try:
@@ -49,7 +47,7 @@ def export(
                 Path(onnx.path),
                 read_dataset(Path(dataset.path)).spec,
                 imgsz=trained.imgsz,
-                progress=progress,
+                progress=step.progress,
             )
         except ParityFailed as error:
             # The report of a miss is what people look for first.
@@ -57,4 +55,4 @@ def export(
             raise
         keep(exported.report.markdown())
         onnx.framework = "onnx"
-        progress(1, 1, **exported.parity_facts())
+        step.progress(1, 1, **exported.parity_facts())

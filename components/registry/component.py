@@ -22,22 +22,20 @@ def register(
     """
     from pathlib import Path
 
+    from components.pipeline_step import pipeline_step
     from components.registry.register import register_model
-    from components.settings import Settings
-    from components.steps import reported
     from components.training.result import read_training
 
-    settings = Settings()
-    with reported("register", settings.layout.step_reports(task_id)) as progress:
+    with pipeline_step("register", task_id) as step:
         trained = read_training(Path(model.path))
         version = register_model(
             Path(onnx.path),
             name=model_name,
             run_id=trained.run_id,
-            tracking_uri=settings.mlflow_uri,
+            tracking_uri=step.settings.mlflow_uri,
             metrics=trained.metrics,
             dataset_digest=trained.dataset_digest,
             tags={"task_id": task_id},
         )
-        progress(1, 1, model=model_name, version=version)
+        step.progress(1, 1, model=model_name, version=version)
     return version

@@ -15,15 +15,14 @@ def deploy(task_id: str, model_name: str, registered: int, version: int) -> None
         registered: the version that the pipeline has made.
         version: the version that the gate chose; if it is another, nothing is promoted.
     """
+    from components.pipeline_step import pipeline_step
     from components.registry.gate_tags import read_gate_reason
     from components.serving.deploy import deploy as deploy_version
     from components.serving.deploy import keep_champion
-    from components.settings import Settings
-    from components.steps import reported
 
-    settings = Settings()
-    timeout = settings.promotion_timeout
-    with reported("deploy", settings.layout.step_reports(task_id)) as progress:
+    with pipeline_step("deploy", task_id) as step:
+        settings, progress = step.settings, step.progress
+        timeout = settings.promotion_timeout
         if version == registered:
             deploy_version(
                 model_name, version, settings=settings, timeout=timeout, progress=progress

@@ -25,32 +25,35 @@ def train(
     from pathlib import Path
 
     from components.files import publish_file
-    from components.settings import Settings
-    from components.steps import reported
+    from components.pipeline_step import pipeline_step
     from components.training.settings import TrainingSettings
+    from components.training.stored_weights import bring_weights
     from components.training.train import Tracking
     from components.training.train import train as train_model
 
-    settings = Settings()
-    with reported("train", settings.layout.step_reports(task_id)) as progress:
+    with pipeline_step("train", task_id) as step:
+        wanted = TrainingSettings.model_validate_json(training)
+        weights = bring_weights(wanted.weights, step.storage)
         result = train_model(
             Path(dataset.path),
             Path(model.path),
-            TrainingSettings.model_validate_json(training),
+            wanted.model_copy(update={"weights": weights}),
             tracking=Tracking(
-                uri=settings.mlflow_uri,
+                uri=step.settings.mlflow_uri,
                 experiment="actverse",
                 run_name=task_id,
                 tags={"task_id": task_id},
             ),
-            progress=progress,
+            progress=step.progress,
         )
-        publish_file(Path(model.path) / "model.pt", settings.layout.train_log(task_id) / "model.pt")
+        kept = step.layout.train_log(task_id) / "model.pt"
+        publish_file(Path(model.path) / "model.pt", kept)
+        step.storage.keep(kept)
         for name, value in result.metrics.items():
             metrics.log_metric(name, value)
         model.metadata["run_id"] = result.run_id
         model.framework = "ultralytics"
-        progress(
+        step.progress(
             1,
             1,
             run_id=result.run_id,

@@ -24,9 +24,9 @@ class TrainingSettings(BaseModel):
     weights: str = Field(
         "",
         max_length=1024,
-        description="checkpoint to start from: a local .pt, the name of one that Ultralytics "
-        "publishes, which is downloaded, or models:/NAME@ALIAS for that of a registered model; "
-        "empty: from scratch. Never take it from a client.",
+        description="checkpoint to start from: a local .pt, stored:KEY for one in the storage, "
+        "the name of one that Ultralytics publishes, which is downloaded, or models:/NAME@ALIAS "
+        "for that of a registered model; empty: from scratch. Never take it from a client.",
     )
     epochs: int = Field(60, ge=1, le=10_000)
     imgsz: int = Field(320, ge=64, le=4096, multiple_of=32, description="pixels, the long side")
