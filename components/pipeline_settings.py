@@ -1,6 +1,7 @@
 """The settings of Kubeflow Pipelines: its address, the images, what each step may use."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings
@@ -34,6 +35,10 @@ class PipelineSettings(BaseSettings):
         SecretStr(""), description="signs what a pipeline run tells the gateway at its end"
     )
 
+    pipeline_runner: Literal["subprocess", "docker"] = Field(
+        "subprocess",
+        description="of pipelines on this machine: docker runs each step in its image",
+    )
     pipeline_config_map: str = Field(
         "actverse-pipeline", description="the ConfigMap with the steps' ACTVERSE_* variables"
     )

@@ -6,23 +6,36 @@ and runs its steps one by one until the end.
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+from pipelines.backend import RunState
+from pipelines.run_folder import RunFolder, RunProcess
+
 
 def start_local(
-    pipeline: Path, arguments: dict[str, Any], work: Path, environment: dict[str, str], log: Path
+    pipeline: Path,
+    arguments: dict[str, Any],
+    work: Path,
+    environment: dict[str, str],
+    log: Path,
+    *,
+    own_session: bool = False,
 ) -> subprocess.Popen[bytes]:
-    """Start a compiled pipeline in a process of its own, in the caller's process group.
+    """Start a compiled pipeline in a process of its own.
 
     Args:
         pipeline: the compiled YAML.
         arguments: the pipeline's parameters.
-        work: the folder for the pipeline root; made if missing.
+        work: the run's folder, with the pipeline root in it; made if missing.
         environment: the whole of the process's, the steps' Settings included.
         log: takes what the steps print.
+        own_session: let it outlive the caller and its terminal; else it is in the caller's
+            process group, and ends with that.
 
     Returns:
         The process; it ends with 0 when every step has succeeded.
@@ -39,15 +52,22 @@ def start_local(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=own_session,
         )
 
 
 def stop_local(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
     """End a pipeline and every step it started, at first politely."""
+    end_tree(process.pid, patience)
+    process.wait()
+
+
+def end_tree(pid: int, patience: float = 10.0) -> None:
+    """End a process and all that it has started, at first politely."""
     import psutil
 
     try:
-        family = [psutil.Process(process.pid)]
+        family = [psutil.Process(pid)]
         family += family[0].children(recursive=True)
     except psutil.NoSuchProcess:
         return
@@ -58,20 +78,48 @@ def stop_local(process: subprocess.Popen[bytes], patience: float = 10.0) -> None
     for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
             member.kill()
-    process.wait()
+    psutil.wait_procs(alive, patience)
 
 
-def _run(pipeline: Path, arguments: Path, work: Path) -> None:
+def _run(pipeline: Path, arguments: Path, work: Path) -> int:
     from kfp import components, local
 
+    from components.settings import Settings
+    from pipelines.local_docker import docker_runner, end_containers
+    from pipelines.local_recorder import LocalRecorder
+
+    folder, settings = RunFolder(work), Settings()
+    folder.write_process(RunProcess.of(os.getpid()))
+    if settings.pipeline_runner == "docker":
+        runner = docker_runner(settings, work.name)
+
+        def end(*_: object) -> None:
+            end_containers(work.name)
+            os._exit(128 + signal.SIGTERM)
+
+        signal.signal(signal.SIGTERM, end)
+    else:
+        runner = local.SubprocessRunner(use_venv=False)
     local.init(
-        runner=local.SubprocessRunner(use_venv=False),
+        runner=runner,
         pipeline_root=str(work / "artifacts"),
         workspace_root=str(work / "workspace"),
     )
     run = components.load_component_from_file(str(pipeline))
-    run(**json.loads(arguments.read_text(encoding="utf-8")))
+    recorder = LocalRecorder(folder)
+    error = ""
+    try:
+        with recorder.recording():
+            run(**json.loads(arguments.read_text(encoding="utf-8")))
+    except Exception as fault:
+        # The log has all of it; the record says it in a sentence to whoever watches.
+        error = next((task.error for task in recorder.failed), "")
+        error = error or f"The pipeline broke: {type(fault).__name__}: {fault}"
+        raise
+    finally:
+        folder.write_end(RunState.FAILED if error else RunState.SUCCEEDED, error)
+    return 0
 
 
 if __name__ == "__main__":
-    _run(*(Path(argument) for argument in sys.argv[1:4]))
+    sys.exit(_run(*(Path(argument) for argument in sys.argv[1:4])))
