@@ -1,5 +1,6 @@
 # make demo   sets everything up and takes a sample video through the whole loop
 # make test   sets everything up and runs the tests
+# make images   builds the container images; manifests/images/engine.sh brings an engine
 # make label-studio   installs Label Studio too, as actverse up --label-studio does; its tests run
 SHELL := /bin/bash
 # PYTHON=python3.12 takes that one; else a suitable one is looked for.
@@ -14,7 +15,7 @@ BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
 SYNC := --require-hashes --compile-bytecode
 
-.PHONY: demo test lint setup label-studio lock clean
+.PHONY: demo test lint setup label-studio images lock clean
 
 demo: setup
 	$(BIN)/actverse demo $(ARGS)
@@ -51,12 +52,48 @@ label-studio: setup
 	$(UV) pip sync --quiet --python .venv-triton/bin/python $(SYNC) requirements/triton.txt
 	touch $@
 
-COMPILE = $(UV) pip compile --quiet $(UPGRADE) --universal --python-version 3.11 --generate-hashes \
+# IMAGE_REPOSITORY=registry/path and IMAGE_TAG=version name them, as ACTVERSE_IMAGE_REPOSITORY and
+# ACTVERSE_IMAGE_TAG name them to the pipelines; BASE=image is what they stand on instead of
+# Python's own; DOCKER=podman and BUILD_FLAGS=... reach another builder.
+DOCKER ?= docker
+IMAGE_REPOSITORY ?= $(or $(ACTVERSE_IMAGE_REPOSITORY),actverse)
+IMAGE_TAG ?= $(or $(ACTVERSE_IMAGE_TAG),$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml))
+IMAGES := light trainer
+REVISION = $(shell git rev-parse HEAD)$(shell git diff --quiet HEAD || echo -dirty)
+# Where the code can be read; a clone's own address may hold a password.
+IMAGE_SOURCE ?= $(shell git remote get-url origin 2>/dev/null | sed -n 's|^https://\([^@/]*@\)\{0,1\}|https://|p')
+# What this machine reaches the package index with, as secrets of the build: no layer keeps them.
+INDEX_SECRETS = $(if $(SSL_CERT_FILE),--secret id=ca$(COMMA)src=$(SSL_CERT_FILE)) \
+	$(if $(UV_DEFAULT_INDEX),--secret id=index$(COMMA)env=UV_DEFAULT_INDEX)
+COMMA := ,
+
+images:
+	@case '$(IMAGE_TAG)' in ''|latest) echo 'An image needs a version: IMAGE_TAG=…, never latest.' >&2; exit 2;; esac
+	set -e; for family in $(IMAGES); do \
+	  echo "$(IMAGE_REPOSITORY)/$$family:$(IMAGE_TAG)"; start=$$SECONDS; \
+	  DOCKER_BUILDKIT=1 $(DOCKER) build --quiet $(BUILD_FLAGS) $(INDEX_SECRETS) \
+	    $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(IMAGE_TAG) \
+	    --build-arg REVISION=$(REVISION) --build-arg SOURCE=$(IMAGE_SOURCE) \
+	    --file manifests/images/Containerfile --target $$family \
+	    --tag $(IMAGE_REPOSITORY)/$$family:$(IMAGE_TAG) . ; \
+	  echo "  $$(($$($(DOCKER) image inspect --format '{{.Size}}' \
+	    $(IMAGE_REPOSITORY)/$$family:$(IMAGE_TAG)) / 1000000)) MB, built in $$((SECONDS - start)) s"; \
+	done
+
+COMPILE_SAME = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-header
+COMPILE = $(COMPILE_SAME) $(UPGRADE)
 
 # UPGRADE=--upgrade takes newer versions too.
 lock: | $(UV)
 	$(COMPILE) --extra dev pyproject.toml --output-file requirements/dev.txt
+	@# The images have what the tests ran with: uv keeps the versions it finds in a file.
+	cp requirements/dev.txt requirements/light.txt
+	cp requirements/dev.txt requirements/trainer.txt
+	cp requirements/dev.txt requirements/build.txt
+	$(COMPILE_SAME) --extra gateway --extra evaluation pyproject.toml --output-file requirements/light.txt
+	$(COMPILE_SAME) --extra all pyproject.toml --output-file requirements/trainer.txt
+	$(COMPILE_SAME) requirements/build.in --output-file requirements/build.txt
 	$(COMPILE) requirements/triton.in --output-file requirements/triton.txt
 	$(COMPILE) --no-config requirements/label-studio.in --output-file requirements/label-studio.txt
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
