@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings
+
+from components.image_tags import checked_image_tag
 
 
 class PipelineSettings(BaseSettings):
@@ -31,6 +33,9 @@ class PipelineSettings(BaseSettings):
         None, description="certificates that its TLS is verified with; default: the system's"
     )
     kfp_poll_seconds: float = Field(5.0, gt=0, description="between two looks at a pipeline run")
+    kfp_followed_runs: int = Field(
+        100, ge=1, description="pipeline runs that one watcher follows side by side"
+    )
     pipeline_secret: SecretStr = Field(
         SecretStr(""), description="signs what a pipeline run tells the gateway at its end"
     )
@@ -65,6 +70,11 @@ class PipelineSettings(BaseSettings):
     )
     pipeline_retries: int = Field(2, ge=0, description="of a step where a repeat can help")
     pipeline_parallelism: int = Field(4, ge=1, description="videos analysed side by side")
+
+    @field_validator("image_tag")
+    @classmethod
+    def _names_one_version(cls, tag: str) -> str:
+        return checked_image_tag(tag)
 
     @property
     def light_image(self) -> str:
