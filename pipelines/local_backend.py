@@ -40,7 +40,9 @@ class LocalBackend(PipelineBackend):
         with folder.locked():
             # Without a process nothing of it was ever run: whoever submitted it was killed.
             if folder.process() is None and folder.end() is None:
-                compile_pipeline(request.pipeline, folder.yaml, self._settings)
+                # A repeat is for a lost pod; what fails here would only fail again, later.
+                settings = self._settings.model_copy(update={"pipeline_retries": 0})
+                compile_pipeline(request.pipeline, folder.yaml, settings)
                 folder.write_request(request)
                 self._start(folder, request)
         return request.name

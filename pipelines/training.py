@@ -1,60 +1,97 @@
 """The training pipeline: labels in, a served model version out."""
 
-from kfp import dsl
+from typing import TYPE_CHECKING
 
-from components.dataset.component import dataset
-from components.evaluation.component import gate
-from components.export.component import export
-from components.registry.component import register
-from components.serving.component import deploy
-from components.training.component import train
+from components.settings import Settings
+from pipelines.task_policy import apply_policy
+
+if TYPE_CHECKING:
+    from kfp.dsl.graph_component import GraphComponent
 
 
-@dsl.pipeline(
-    name="actverse-training",
-    description="Labelled frames → dataset → train → export with parity → register → gate → deploy",
-)
-def training_pipeline(
-    task_id: str, model_name: str, labels: str, training: str, held_out: float = 0.2
-) -> None:
-    """Take a task's labelled frames to a model version, served if it beats the one that is.
+def training_pipeline(settings: Settings) -> "GraphComponent":
+    """The pipeline with the images and resources of these settings.
 
-    Args:
-        task_id: the task whose frames and labels lie in the storage.
-        model_name: the registered model that gets the new version.
-        labels: a LabelSpec as JSON.
-        training: TrainingSettings as JSON.
-        held_out: share of the labelled frames that the model must never see.
+    Its last task, the exit handler, runs also where another one has failed.
+
+    Raises:
+        BadInput: if a setting cannot be used in a pipeline.
     """
-    data = dataset(task_id=task_id, labels=labels, held_out=held_out)
-    # The labels are no argument: a cached run would not see that there are more of them.
-    data.set_display_name("Dataset").set_caching_options(False)
-    trained = train(task_id=task_id, training=training, dataset=data.outputs["dataset"])
-    # Training and what comes after it writes to servers: a cached run would skip that.
-    trained.set_display_name("Train").set_caching_options(False)
-    exported = export(
-        task_id=task_id, dataset=data.outputs["dataset"], model=trained.outputs["model"]
+    from kfp import dsl
+
+    from components.dataset.component import dataset
+    from components.evaluation.component import gate
+    from components.export.component import export
+    from components.registry.component import register
+    from components.run_end.component import run_end
+    from components.serving.component import deploy
+    from components.training.component import train
+
+    @dsl.pipeline(
+        name="actverse-training",
+        description=(
+            "Labelled frames → dataset → train → export with parity → register → gate → deploy"
+        ),
     )
-    exported.set_display_name("Export and parity").set_caching_options(False)
-    registered = register(
-        task_id=task_id,
-        model_name=model_name,
-        model=trained.outputs["model"],
-        onnx=exported.outputs["onnx"],
-    )
-    registered.set_display_name("Register").set_caching_options(False)
-    gated = gate(
-        task_id=task_id,
-        model_name=model_name,
-        version=registered.output,
-        dataset=data.outputs["dataset"],
-        onnx=exported.outputs["onnx"],
-    )
-    gated.set_display_name("Promotion gate").set_caching_options(False)
-    deployed = deploy(
-        task_id=task_id,
-        model_name=model_name,
-        registered=registered.output,
-        version=gated.output,
-    )
-    deployed.set_display_name("Deploy").set_caching_options(False)
+    def training(
+        task_id: str,
+        model_name: str,
+        labels: str,
+        training: str,
+        held_out: float = 0.2,
+        labels_digest: str = "",
+    ) -> None:
+        """Take a task's labelled frames to a model version, served if it beats the one that is.
+
+        Args:
+            task_id: the task whose frames and labels lie in the storage.
+            model_name: the registered model that gets the new version.
+            labels: a LabelSpec as JSON.
+            training: TrainingSettings as JSON.
+            held_out: share of the labelled frames that the model must never see.
+            labels_digest: as components/dataset/labels_digest.py makes it of the labels.
+        """
+        ended = run_end(pipeline="training", task_id=task_id)
+        with dsl.ExitHandler(ended, name="Training"):
+            data = dataset(
+                task_id=task_id, labels=labels, held_out=held_out, labels_digest=labels_digest
+            )
+            trained = train(task_id=task_id, training=training, dataset=data.outputs["dataset"])
+            exported = export(
+                task_id=task_id,
+                run_id=trained.outputs["run_id"],
+                dataset=data.outputs["dataset"],
+                model=trained.outputs["model"],
+            )
+            registered = register(
+                task_id=task_id,
+                model_name=model_name,
+                model=trained.outputs["model"],
+                onnx=exported.outputs["onnx"],
+            )
+            gated = gate(
+                task_id=task_id,
+                model_name=model_name,
+                version=registered.outputs["Output"],
+                dataset=data.outputs["dataset"],
+                onnx=exported.outputs["onnx"],
+            )
+            deployed = deploy(
+                task_id=task_id,
+                model_name=model_name,
+                registered=registered.outputs["Output"],
+                version=gated.outputs["Output"],
+            )
+        tasks = {
+            "dataset": data,
+            "train": trained,
+            "export": exported,
+            "register": registered,
+            "gate": gated,
+            "deploy": deployed,
+            "run_end": ended,
+        }
+        for name, task in tasks.items():
+            apply_policy(task, name, settings)
+
+    return training

@@ -8,6 +8,7 @@ from components.settings import Settings
 @dsl.component(base_image=Settings().trainer_image, install_kfp_package=False)
 def export(
     task_id: str,
+    run_id: str,
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Input[dsl.Model],
     onnx: dsl.Output[dsl.Model],
@@ -17,6 +18,8 @@ def export(
 
     Args:
         task_id: whose step report is kept.
+        run_id: of the training. Kubeflow's cache knows the model by it: of an artifact it
+            looks at the name alone, which is the same for every model.
         dataset: its held-out frames are the proof.
         model: the folder with model.pt and training.json.
         onnx: the folder with model.onnx, parity.json and parity_set/.

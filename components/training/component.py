@@ -12,6 +12,7 @@ def train(
     dataset: dsl.Input[dsl.Dataset],
     model: dsl.Output[dsl.Model],
     metrics: dsl.Output[dsl.Metrics],
+    run_id: dsl.OutputPath(str),  # type: ignore[valid-type]
 ) -> None:
     """Train the user's model; every epoch goes to the tracking server.
 
@@ -21,6 +22,7 @@ def train(
         dataset: as the dataset step made it.
         model: the folder with model.pt and training.json.
         metrics: the metrics on the held-out block.
+        run_id: takes the id of the training's run.
     """
     from pathlib import Path
 
@@ -52,6 +54,7 @@ def train(
         for name, value in result.metrics.items():
             metrics.log_metric(name, value)
         model.metadata["run_id"] = result.run_id
+        Path(run_id).write_text(result.run_id, encoding="utf-8")
         model.framework = "ultralytics"
         step.progress(
             1,

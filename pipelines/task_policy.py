@@ -1,0 +1,198 @@
+"""What each task of a pipeline is given besides its step: image, resources, retries, caching.
+
+Nothing here changes what a step does; the local runners heed the retries only.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from components.errors import BadInput
+from components.settings import Settings
+from pipelines.tolerations import parse_toleration
+
+if TYPE_CHECKING:
+    from kfp.dsl import PipelineTask
+
+CONFIG_KEYS = (
+    "ACTVERSE_SHAPE",
+    "ACTVERSE_WITHOUT_SECRETS",
+    "ACTVERSE_ROOT",
+    "ACTVERSE_MLFLOW_URI",
+    "ACTVERSE_TRITON_URL",
+    "ACTVERSE_GATEWAY_URI",
+)
+"""Variables that the ConfigMap must hold: a pod does not start without them."""
+
+OPTIONAL_CONFIG_KEYS = (
+    "ACTVERSE_S3_ENDPOINT",
+    "ACTVERSE_S3_REGION",
+    "ACTVERSE_CHAMPION_ALIAS",
+    "ACTVERSE_PROMOTION_TIMEOUT",
+    "ACTVERSE_PROMOTION_MIN_GAIN",
+    "ACTVERSE_TRITON_SHARED_MEMORY",
+    "ACTVERSE_MAX_VIDEO_BYTES",
+    "ACTVERSE_DOWNLOAD_TIMEOUT",
+    "ACTVERSE_ALLOW_PRIVATE_URLS",
+    "ACTVERSE_PIPELINE_RETRIES",
+    "ACTVERSE_LOG_FORMAT",
+)
+"""Variables that it may hold."""
+
+STORAGE_KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+"""Keys of the storage's Secret; each is the variable's name too."""
+
+REPORT_KEY, REPORT_VARIABLE = "pipeline-secret", "ACTVERSE_PIPELINE_SECRET"
+"""The key of the exit handler's Secret, and its variable."""
+
+USER = 10001
+"""The images' user ``actverse``."""
+
+LABELS = {
+    "app.kubernetes.io/part-of": "actverse",
+    "app.kubernetes.io/component": "pipeline-step",
+}
+"""On every pod: what a NetworkPolicy knows them by."""
+
+_BACKOFF = {"backoff_duration": "15s", "backoff_factor": 4.0, "backoff_max_duration": "300s"}
+_HOUR = 3600
+_SHARED_MEMORY = "/dev/shm"  # noqa: S108
+
+
+@dataclass(frozen=True)
+class TaskPolicy:
+    """How one task is run.
+
+    Attributes:
+        display_name: for people.
+        image: ``trainer`` for what loads a model.pt.
+        size: which of the Settings say how much it may use.
+        retries: the most repeats, where Settings allow so many; 0: a repeat would not help,
+            or would do harm.
+        cached: whether it is a pure function of its parameters.
+    """
+
+    display_name: str
+    image: Literal["light", "trainer"] = "light"
+    size: Literal["pipeline", "analysis", "training"] = "pipeline"
+    retries: int = 10
+    cached: bool = False
+
+
+POLICIES = {
+    # Reads the storage only, which may be away for a moment.
+    "dataset": TaskPolicy("Dataset", cached=True),
+    # A lost node is worth a second training; what diverged would diverge again, for hours.
+    "train": TaskPolicy("Train", image="trainer", size="training", retries=1),
+    # A missed parity stays missed, but is found out anew in minutes; MLflow may come back.
+    "export": TaskPolicy("Export and parity", image="trainer", size="analysis", cached=True),
+    # The same file gives the same version again.
+    "register": TaskPolicy("Register"),
+    "gate": TaskPolicy("Promotion gate", size="analysis"),
+    # It has waited already, and asking again would move an alias that somebody may have moved
+    # since.
+    "deploy": TaskPolicy("Deploy", retries=0),
+    # It repeats what can be repeated itself, and is never the reason that a run fails.
+    "run_end": TaskPolicy("Tell the gateway", retries=0),
+    # A video's failure is an outcome here, so what is repeated are lost pods alone.
+    "fetch": TaskPolicy("Fetch and convert", size="analysis"),
+    "analyse": TaskPolicy("Analyse", size="analysis"),
+    "tables": TaskPolicy("CSV, JSON and chunks"),
+    "overlay": TaskPolicy("Overlaid video", size="analysis"),
+    "notebook": TaskPolicy("Notebook"),
+    # It fails where every video has failed, which a repeat does not change.
+    "summary": TaskPolicy("Summary of all videos", retries=0),
+}
+"""By component. Only what depends on its parameters alone is cached: the others write to
+servers, or read what changes without a parameter changing."""
+
+
+def apply_policy(task: "PipelineTask", name: str, settings: Settings) -> None:
+    """Configure a task as ``POLICIES`` and the Settings say.
+
+    Raises:
+        BadInput: naming the setting, for an amount or a toleration that cannot be read.
+    """
+    from kfp import kubernetes
+
+    policy = POLICIES[name]
+    task.set_display_name(policy.display_name)
+    task.set_container_image(
+        settings.trainer_image if policy.image == "trainer" else settings.light_image
+    )
+    task.set_caching_options(policy.cached)
+    if retries := min(policy.retries, settings.pipeline_retries):
+        task.set_retry(retries, **_BACKOFF)
+    _give(task, policy.size, settings)
+    for key, value in LABELS.items():
+        kubernetes.add_pod_label(task, key, value)
+    kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
+    kubernetes.set_timeout(task, _seconds(name, policy, settings))
+    config_map = settings.pipeline_config_map
+    kubernetes.use_config_map_as_env(task, config_map, {key: key for key in CONFIG_KEYS})
+    kubernetes.use_config_map_as_env(
+        task, config_map, {key: key for key in OPTIONAL_CONFIG_KEYS}, optional=True
+    )
+    # Optional: a cluster may give its pods the storage by their service account, and a step
+    # that is let in nowhere says so, where a pod that lacks a Secret would just not start.
+    kubernetes.use_secret_as_env(
+        task, settings.pipeline_storage_secret, {key: key for key in STORAGE_KEYS}, optional=True
+    )
+    if name == "run_end":
+        kubernetes.use_secret_as_env(
+            task, settings.pipeline_report_secret, {REPORT_KEY: REPORT_VARIABLE}, optional=True
+        )
+    if name == "train":
+        _give_for_training(task, settings)
+
+
+def _give(task: "PipelineTask", size: str, settings: Settings) -> None:
+    """CPUs and memory: what is asked for is also the limit."""
+    cpu, memory = f"{size}_cpu", f"{size}_memory"
+    with _readable(settings, cpu, "a number of CPUs like 2 or 500m"):
+        task.set_cpu_request(getattr(settings, cpu)).set_cpu_limit(getattr(settings, cpu))
+    with _readable(settings, memory, "an amount of memory like 2Gi"):
+        task.set_memory_request(getattr(settings, memory))
+        task.set_memory_limit(getattr(settings, memory))
+
+
+def _give_for_training(task: "PipelineTask", settings: Settings) -> None:
+    from kfp import kubernetes
+
+    kubernetes.empty_dir_mount(
+        task, "shared-memory", _SHARED_MEMORY, "Memory", settings.training_shared_memory
+    )
+    if not settings.training_gpus:
+        return
+    task.set_accelerator_type(settings.gpu_type).set_accelerator_limit(settings.training_gpus)
+    for key, value in settings.gpu_node_selector.items():
+        kubernetes.add_node_selector(task, key, value)
+    for text in settings.gpu_tolerations:
+        toleration = parse_toleration(text)
+        kubernetes.add_toleration(
+            task,
+            key=toleration.key,
+            operator=toleration.operator,
+            value=toleration.value or None,
+            effect=toleration.effect,
+        )
+
+
+def _seconds(name: str, policy: TaskPolicy, settings: Settings) -> int:
+    """After how long a pod is ended, whatever it waits for; its images are there by then."""
+    if name == "deploy":
+        return int(settings.promotion_timeout) + _HOUR
+    if name == "fetch":
+        return int(settings.download_timeout + settings.step_timeout)
+    return _HOUR if policy.size == "pipeline" else int(settings.step_timeout)
+
+
+@contextmanager
+def _readable(settings: Settings, field: str, wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise BadInput(
+            f"ACTVERSE_{field.upper()} is {getattr(settings, field)!r}: give {wanted}."
+        ) from error
