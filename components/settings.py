@@ -1,5 +1,6 @@
 """The one Settings class: read once from the environment, then passed on."""
 
+import itertools
 import json
 import os
 import sys
@@ -80,9 +81,13 @@ class Settings(PipelineSettings):
 
     gateway_uri: str = Field("", description="http://host:port of the gateway")
     mlflow_uri: str = Field("", description="http://host:port of the tracking server")
+    mlflow_public_url: str = Field("", description="its address for people; default: mlflow_uri")
     triton_url: str = Field("", description="host:port of Triton's gRPC service")
     triton_shared_memory: bool = Field(
         True, description="send frames by system shared memory where Triton is on this host"
+    )
+    triton_control_key: SecretStr = Field(
+        SecretStr(""), description="what Triton asks of who loads and unloads models, if anything"
     )
     triton_env: Path = Field(
         Path(sys.prefix).parent / ".venv-triton", description="the environment Triton runs in"
@@ -176,17 +181,23 @@ class Settings(PipelineSettings):
         if self.shape == "embedded" or self.without_secrets:
             return self
         faults = []
-        for name in ("api_key_secret", "webhook_secret"):
+        secrets = ["api_key_secret", "webhook_secret"]
+        if self.kfp_endpoint:
+            secrets.append("pipeline_secret")
+        if self.triton_control_key.get_secret_value():
+            secrets.append("triton_control_key")
+        for name in secrets:
             if fault := weak_secret(getattr(self, name).get_secret_value()):
                 faults.append(
                     f"ACTVERSE_{name.upper()} {fault}: set it to {SHORTEST} random characters "
                     "or more."
                 )
-        if not faults and self.api_key_secret == self.webhook_secret:
-            faults.append(
-                "ACTVERSE_API_KEY_SECRET and ACTVERSE_WEBHOOK_SECRET are the same: make each its "
-                "own."
-            )
+        for one, other in itertools.combinations(secrets, 2) if not faults else ():
+            if getattr(self, one) == getattr(self, other):
+                faults.append(
+                    f"ACTVERSE_{one.upper()} and ACTVERSE_{other.upper()} are the same: make each "
+                    "its own."
+                )
         for name in ("database_url", "broker_url", "redis_url", "events_url"):
             if fault := weak_password(getattr(self, name)):
                 faults.append(f"ACTVERSE_{name.upper()} {fault}: give the server another.")

@@ -99,6 +99,25 @@ class Attempt(Base):
     error: Mapped[str] = mapped_column(Text, default="")
 
 
+class PipelineRun(Base):
+    """A task's run on Kubeflow Pipelines, which goes on whether or not anybody looks at it.
+
+    The row is there before the run is: ``run_id`` is empty until its submission was answered.
+    ``hinted`` is when the run last asked to be looked at, ``ended`` when nothing was left to
+    follow or to end.
+    """
+
+    __tablename__ = "pipeline_runs"
+
+    task_id: Mapped[str] = mapped_column(
+        ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True
+    )
+    run_id: Mapped[str] = mapped_column(String(128), default="")
+    asked: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
+    hinted: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    ended: Mapped[datetime | None] = mapped_column(UtcDateTime, index=True)
+
+
 class Event(Base):
     """Something that happened to a task; written in the transaction that made it happen.
 

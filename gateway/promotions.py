@@ -59,7 +59,9 @@ class Promotions(threading.Thread):
 
     def _waiting(self) -> list[WebhookDelivery]:
         with self.sessions() as session:
-            query = select(WebhookDelivery).where(WebhookDelivery.handled.is_(None))
+            query = select(WebhookDelivery).where(
+                WebhookDelivery.source == "mlflow", WebhookDelivery.handled.is_(None)
+            )
             return list(session.scalars(query.order_by(WebhookDelivery.id)))
 
     def _round(self, promoter: "Promoter", deliveries: list[WebhookDelivery]) -> None:

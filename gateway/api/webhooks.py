@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Header, Request
 from fastapi.concurrency import run_in_threadpool
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr, StringConstraints, ValidationError
 from sqlalchemy.exc import IntegrityError
 
 from components.errors import BadInput, Refused, TooLarge, Unauthorized
@@ -16,8 +16,15 @@ from gateway.api.starting import send_task
 from gateway.database import Sessions
 from gateway.models import WebhookDelivery, now
 from gateway.openapi import problems
+from gateway.pipeline_runs import hint_at_run
 from gateway.rounds import look_at_labels
-from gateway.webhook import DELIVERY_ID, SIGNATURE, TIMESTAMP, verify_delivery, verify_token
+from gateway.webhook import (
+    MLFLOW,
+    PIPELINES,
+    SignedHeaders,
+    verify_delivery,
+    verify_token,
+)
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
 
@@ -29,6 +36,20 @@ class Received(BaseModel):
     """The answer to a delivery."""
 
     status: Literal["accepted", "known"]
+
+
+# PostgreSQL takes no null character.
+_Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=4096)]
+
+
+class RunEnded(BaseModel):
+    """What a pipeline run says at its end, as its exit handler sends it."""
+
+    pipeline: Literal["training", "analysis"]
+    task_id: _Text
+    run: _Text
+    state: Annotated[str, StringConstraints(pattern=r"^[A-Z_]{1,32}$")]
+    error: str = ""
 
 
 def _described(*headers: str) -> dict[str, Any]:
@@ -50,16 +71,12 @@ def _described(*headers: str) -> dict[str, Any]:
     operation_id="mlflowWebhook",
     summary="Take an event of the model registry",
     responses=problems(400, 401),
-    openapi_extra=_described(DELIVERY_ID, TIMESTAMP, SIGNATURE),
+    openapi_extra=_described(MLFLOW.delivery_id, MLFLOW.timestamp, MLFLOW.signature),
 )
 async def mlflow_webhook(request: Request) -> Received:
     """Signed with the webhook's secret, as MLflow does it."""
     body = await _body(request)
-    secret = request.app.state.settings.webhook_secret.get_secret_value()
-    try:
-        delivery_id = verify_delivery(request.headers, body, secret)
-    except Refused as error:
-        raise Unauthorized(str(error)) from error
+    delivery_id = _verified(request, body, request.app.state.settings.webhook_secret, MLFLOW)
     try:
         payload = json.loads(body)
         event, data = f"{payload['entity']}.{payload['action']}", dict(payload["data"])
@@ -115,6 +132,44 @@ async def label_studio_webhook(
     return Received(status="accepted" if new else "known")
 
 
+@router.post(
+    "/pipelines",
+    status_code=HTTPStatus.ACCEPTED,
+    operation_id="pipelinesWebhook",
+    summary="Take the end of a pipeline run",
+    responses=problems(400, 401),
+    openapi_extra=_described(PIPELINES.delivery_id, PIPELINES.timestamp, PIPELINES.signature),
+)
+async def pipelines_webhook(request: Request) -> Received:
+    """A hint that a run has ended: it is looked at now instead of a little later."""
+    body = await _body(request)
+    delivery_id = _verified(request, body, request.app.state.settings.pipeline_secret, PIPELINES)
+    try:
+        told = RunEnded.model_validate_json(body)
+    except ValidationError as error:
+        raise BadInput(
+            "The delivery is not the end of a pipeline run: send pipeline, task_id, run, state."
+        ) from error
+    delivery = WebhookDelivery(
+        source="pipelines",
+        delivery_id=delivery_id,
+        event=f"{told.pipeline}.{told.state}",
+        data=told.model_dump(exclude={"error"}),
+        handled=now(),
+    )
+    new = await run_in_threadpool(_remember, request.app.state.sessions, delivery)
+    if new:
+        await run_in_threadpool(_look_at_run, request.app.state.sessions, told.task_id)
+    return Received(status="accepted" if new else "known")
+
+
+def _verified(request: Request, body: bytes, secret: SecretStr, names: SignedHeaders) -> str:
+    try:
+        return verify_delivery(request.headers, body, secret.get_secret_value(), names)
+    except Refused as error:
+        raise Unauthorized(str(error)) from error
+
+
 async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
@@ -131,6 +186,11 @@ def _remember(sessions: Sessions, delivery: WebhookDelivery) -> bool:
     except IntegrityError:
         return False
     return True
+
+
+def _look_at_run(sessions: Sessions, task_id: str) -> None:
+    with sessions.begin() as session:
+        hint_at_run(session, task_id)
 
 
 def _look_now(sessions: Sessions, task_id: str) -> list[str]:

@@ -85,6 +85,11 @@ def test_a_folder_of_secrets_that_is_not_there_is_named(tmp_path: Path):
         ({"redis_url": "redis://:change%2dme@redis"}, "ACTVERSE_REDIS_URL holds"),
         ({"events_url": "amqp://lab:lab@rabbit"}, "ACTVERSE_EVENTS_URL holds"),
         ({"label_studio_url": "http://labels:8080"}, "ACTVERSE_LABEL_STUDIO_TOKEN is empty"),
+        ({"kfp_endpoint": "http://kfp:8888"}, "ACTVERSE_PIPELINE_SECRET is empty"),
+        (
+            {"kfp_endpoint": "http://kfp:8888", "pipeline_secret": HOOK},
+            "ACTVERSE_WEBHOOK_SECRET and ACTVERSE_PIPELINE_SECRET are the same",
+        ),
     ],
 )
 def test_a_cluster_refuses_secrets_that_keep_nobody_out(

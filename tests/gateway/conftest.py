@@ -43,6 +43,7 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
         database_url=database_url,
         api_key_secret="keys-secret",
         webhook_secret="webhook-secret",
+        pipeline_secret="pipeline-secret",
     )
 
 

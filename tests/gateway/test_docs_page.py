@@ -59,6 +59,7 @@ def test_the_document_names_every_endpoint_of_the_design(document):
         "DELETE /files/{key}",
         "POST /webhooks/mlflow",
         "POST /webhooks/label-studio",
+        "POST /webhooks/pipelines",
         "GET /healthz",
         "GET /readyz",
         "GET /metrics",

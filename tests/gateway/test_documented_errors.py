@@ -20,7 +20,7 @@ from gateway.database import Sessions
 from gateway.models import Step
 from gateway.tasks import read_task
 from gateway.webhook import label_studio_token
-from tests.gateway.test_webhook_api import EVENT, _headers
+from tests.gateway.test_webhook_api import ENDED, EVENT, OF_A_RUN, _headers
 from tests.helpers.tasks import set_step, succeed
 
 _BY_FAULTS = {429, 500, 503, 507}
@@ -171,8 +171,11 @@ def _calls(
         calls[200] = [("/files/a.mp4", {"content": b"1"})]
     if name.endswith("Webhook"):
         token = {"Authorization": f"Bearer {label_studio_token(secret)}"}
-        event = json.dumps(EVENT).encode()
-        sign = _headers if name == "mlflowWebhook" else lambda content: token
+        event = json.dumps(ENDED if name == "pipelinesWebhook" else EVENT).encode()
+        sign = {
+            "mlflowWebhook": _headers,
+            "pipelinesWebhook": lambda content: _headers(content, **OF_A_RUN),
+        }.get(name, lambda content: token)
         calls |= {
             202: [(place, {"content": event, "headers": sign(event)})],
             400: [(place, {"content": b"[]", "headers": sign(b"[]")})],

@@ -6,17 +6,17 @@ from datetime import timedelta
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 from sqlalchemy import select
 
 from components.delivery_signature import sign_delivery
+from components.settings import Settings
+from gateway.app import create_app
 from gateway.database import Sessions
-from gateway.models import Step, WebhookDelivery, now
-from gateway.webhook import (
-    DELIVERY_ID,
-    SIGNATURE,
-    TIMESTAMP,
-    label_studio_token,
-)
+from gateway.models import PipelineRun, Step, WebhookDelivery, now
+from gateway.tasks import create_task
+from gateway.webhook import MLFLOW, PIPELINES, SignedHeaders, label_studio_token
+from gateway.work import Work
 from tests.helpers.tasks import set_step
 
 EVENT = {
@@ -27,12 +27,19 @@ EVENT = {
 }
 
 
-def _headers(body: bytes, *, secret: str = "webhook-secret", age: float = 0, id: str = "d-1"):
+def _headers(
+    body: bytes,
+    *,
+    secret: str = "webhook-secret",
+    age: float = 0,
+    id: str = "d-1",
+    names: SignedHeaders = MLFLOW,
+):
     timestamp = str(int(time.time() - age))
     return {
-        DELIVERY_ID: id,
-        TIMESTAMP: timestamp,
-        SIGNATURE: sign_delivery(id, timestamp, body, secret),
+        names.delivery_id: id,
+        names.timestamp: timestamp,
+        names.signature: sign_delivery(id, timestamp, body, secret),
     }
 
 
@@ -82,7 +89,7 @@ def test_the_signature_covers_every_byte_of_the_body(client: TestClient, session
     assert _stored(sessions) == []
 
 
-@pytest.mark.parametrize("missing", [DELIVERY_ID, TIMESTAMP, SIGNATURE])
+@pytest.mark.parametrize("missing", [MLFLOW.delivery_id, MLFLOW.timestamp, MLFLOW.signature])
 def test_a_delivery_without_one_of_its_headers_is_refused(client: TestClient, missing: str):
     body = json.dumps(EVENT).encode()
     headers = _headers(body)
@@ -147,5 +154,69 @@ def test_a_project_of_nobodys_is_taken_and_does_nothing(client: TestClient):
 
 @pytest.mark.parametrize("timestamp", ["9" * 5000, "١٢٣", "-1", "1e9"])
 def test_a_time_that_is_none_is_refused(client: TestClient, timestamp: str):
-    headers = {**_headers(b"{}"), TIMESTAMP: timestamp.encode()}
+    headers = {**_headers(b"{}"), MLFLOW.timestamp: timestamp.encode()}
     assert client.post("/webhooks/mlflow", content=b"{}", headers=headers).status_code == 401
+
+
+ENDED = {"pipeline": "training", "task_id": "t-0123456789ab", "run": "r-1", "state": "SUCCEEDED"}
+OF_A_RUN = {"secret": "pipeline-secret", "names": PIPELINES}
+
+
+def _run_ended(client: TestClient, body: bytes, **signed):
+    headers = _headers(body, **(OF_A_RUN | signed))
+    return client.post("/webhooks/pipelines", content=body, headers=headers)
+
+
+def test_a_runs_end_is_remembered_and_has_the_run_looked_at(client: TestClient, sessions: Sessions):
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "training", Work(labels_path="labels")).id
+        session.flush()
+        session.add(PipelineRun(task_id=task_id, run_id="r-1"))
+    body = json.dumps(ENDED | {"task_id": task_id, "error": "It broke.\0"}).encode()
+    answers = [_run_ended(client, body) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [202, 202]
+    assert [answer.json()["status"] for answer in answers] == ["accepted", "known"]
+    (row,) = _stored(sessions)
+    assert (row.source, row.event, row.data["task_id"]) == (
+        "pipelines", "training.SUCCEEDED", task_id,
+    )  # fmt: skip
+    assert row.handled is not None  # it is nothing for the promotions to look at
+    with sessions() as session:
+        assert session.get_one(PipelineRun, task_id).hinted is not None
+
+
+def test_the_end_of_nobodys_run_is_taken_and_does_nothing(client: TestClient, sessions: Sessions):
+    assert _run_ended(client, json.dumps(ENDED).encode()).status_code == 202
+    with sessions() as session:
+        assert session.scalars(select(PipelineRun)).all() == []
+
+
+@pytest.mark.parametrize(
+    "signed",
+    [
+        {"secret": "webhook-secret"},
+        {"secret": ""},
+        {"names": MLFLOW},
+        {"age": 301},
+        {"id": "d" * 129},
+    ],
+)
+def test_a_runs_end_that_nobody_of_ours_signed_is_refused(client, sessions, signed):
+    assert _run_ended(client, json.dumps(ENDED).encode(), **signed).status_code == 401
+    assert _stored(sessions) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"pipeline": "cooking"}, {"task_id": 1}, {"task_id": "\0"}, {"state": ""}, {"state": "a b"}],
+)
+def test_a_signed_body_that_is_no_runs_end_is_bad_input(client, sessions, change):
+    assert _run_ended(client, json.dumps(ENDED | change).encode()).status_code == 400
+    assert _stored(sessions) == []
+    assert _run_ended(client, b"not json").status_code == 400
+
+
+def test_without_a_secret_nobody_can_tell_of_a_runs_end(settings: Settings, sessions: Sessions):
+    client = TestClient(create_app(settings.model_copy(update={"pipeline_secret": SecretStr("")})))
+    answer = _run_ended(client, json.dumps(ENDED).encode(), secret="")
+    assert answer.status_code == 401
