@@ -9,18 +9,21 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, Update, func, or_, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import CursorResult, Update, and_, exists, func, or_, select, update
+from sqlalchemy.orm import Session, aliased, selectinload
 
 from components.errors import ActverseError
 from gateway.events import EventName, record_event
+from gateway.flows import TRAINING
 from gateway.models import Attempt, Step, Task, now
+from gateway.pipeline_runs import goes_on
 from gateway.tasks import OPEN, touch, unfinished_stages
 
 logger = logging.getLogger("actverse.leases")
 
 MAX_ATTEMPTS = 5
 _TO_RUN = ("pending", "waiting")
+_ANEW: dict[str, Any] = {"percent": 0.0, "done": 0.0, "error": "", "facts": {}}
 
 
 class LeaseLost(ActverseError):
@@ -34,7 +37,8 @@ def claim_step(
 
     It may run when every step before it has succeeded and it is pending or waiting and its
     time has come, or when the lease of whoever ran it has run out. A step that was lost
-    ``MAX_ATTEMPTS`` times fails the task instead.
+    ``MAX_ATTEMPTS`` times fails the task instead, unless what was lost only followed a run
+    that goes on elsewhere.
     """
     query = select(Task).where(Task.id == task_id).options(selectinload(Task.steps))
     task = session.scalars(query).one_or_none()
@@ -43,7 +47,8 @@ def claim_step(
     if task is None or step is None or not _may_run(step, moment):
         return None
     was_lost, was_waiting = step.state == "running", step.state == "waiting"
-    if was_lost and (lost := 1 + _times_lost(session, step)) >= MAX_ATTEMPTS:
+    follows = goes_on(session, task_id) if name == TRAINING else False
+    if was_lost and not follows and (lost := 1 + _times_lost(session, step)) >= MAX_ATTEMPTS:
         # It has taken its worker with it each time, or was never let to end.
         _end_attempt(session, step, "lost", "")
         sentence = f"The step {name} was lost {lost} times: read the worker's log."
@@ -63,8 +68,12 @@ def claim_step(
             lease_until=moment + lease,
             started=moment,
             ended=None,
-            # What it waits for it is to remember.
-            **({} if was_waiting else {"percent": 0.0, "done": 0.0, "error": "", "facts": {}}),
+            # What it waits for, or how far its run is, it is to remember.
+            **(
+                {}
+                if was_waiting or follows
+                else {"percent": 0.0, "done": 0.0, "error": "", "facts": {}}
+            ),
         )
     )
     if not _one(taken):
@@ -90,10 +99,21 @@ def claim_any(
     session: Session, names: Collection[str], holder: str, lease: timedelta
 ) -> Step | None:
     """Take a step of one of these names, of any task; None if none may run now."""
+    # Asked several times a second: what cannot be taken is left to the database.
+    moment, before = now(), aliased(Step)
+    due = or_(
+        and_(Step.state.in_(_TO_RUN), or_(Step.not_before.is_(None), Step.not_before <= moment)),
+        and_(Step.state == "running", or_(Step.lease_until.is_(None), Step.lease_until < moment)),
+    )
+    unfinished = exists().where(
+        before.task_id == Step.task_id,
+        before.position < Step.position,
+        before.state != "succeeded",
+    )
     query = (
         select(Step.task_id, Step.name)
         .join(Task)
-        .where(Step.name.in_(names), Step.state.in_((*_TO_RUN, "running")), Task.state.in_(OPEN))
+        .where(Step.name.in_(names), due, ~unfinished, Task.state.in_(OPEN))
         .order_by(Task.created)
     )
     for task_id, name in session.execute(query).tuples().all():
@@ -214,6 +234,31 @@ def release_step(
     _move(session, step.task, "waiting")
     if changed:
         touch(step.task)
+    return step.task
+
+
+def hand_over_step(session: Session, step_id: int, holder: str) -> Task:
+    """Who followed a step's run is being stopped; the next one follows it from where it is.
+
+    Raises:
+        LeaseLost: if somebody else holds it.
+    """
+    step = session.get_one(Step, step_id)
+    _checked(
+        session.execute(
+            _held(step_id, holder).values(
+                state="pending",
+                # It is no fault, and nothing begins anew: the attempt does not count.
+                attempt=step.attempt - 1,
+                lease_holder="",
+                lease_until=None,
+                not_before=None,
+            )
+        )
+    )
+    _forget_attempt(session, step)
+    session.refresh(step)
+    touch(step.task)
     return step.task
 
 

@@ -1,5 +1,6 @@
 """Is everything there that a task needs? Each part is looked at by itself, side by side."""
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -100,6 +101,8 @@ def checks(settings: Settings, storage: Storage) -> dict[str, Check]:
         found["mlflow"] = lambda: _mlflow(settings.mlflow_uri)
     if settings.triton_url:
         found["triton"] = lambda: _triton(settings.triton_url)
+    if settings.kfp_endpoint:
+        found["pipelines"] = lambda: _pipelines(settings)
     if settings.redis_url:
         found["redis"] = lambda: _redis(settings.redis_url)
     if settings.events_url:
@@ -147,6 +150,27 @@ def _triton(url: str) -> None:
 
     if not triton_ready(url, timeout=_PART_SECONDS):
         raise Unavailable("It does not answer over gRPC: start it, or read its log.")
+
+
+def _pipelines(settings: Settings) -> None:
+    # Not by its own client, which takes longer to import than a look may take.
+    import httpx
+
+    token = settings.kfp_token.get_secret_value()
+    if settings.kfp_token_path is not None:
+        token = settings.kfp_token_path.read_text(encoding="utf-8").strip()
+    bundle = settings.kfp_ca_bundle
+    answer = httpx.get(
+        f"{settings.kfp_endpoint.rstrip('/')}/apis/v2beta1/healthz",
+        headers={"Authorization": f"Bearer {token}"} if token else {},
+        verify=ssl.create_default_context(cafile=bundle) if bundle else True,
+        timeout=_PART_SECONDS,
+        trust_env=False,
+    )
+    if not answer.is_success:
+        raise Unavailable(f"It answers with status {answer.status_code}: look at its log.")
+    if "json" not in answer.headers.get("content-type", ""):
+        raise Unavailable("It is not Kubeflow Pipelines that answers: a login page, perhaps.")
 
 
 def _redis(url: str) -> None:

@@ -22,20 +22,22 @@ from components.steps import Progress
 from components.storage import Storage
 from gateway.announce import announce
 from gateway.database import Sessions
-from gateway.events import EventName, record_event
+from gateway.events import record_event
 from gateway.flows import STEPS, TRAINING
 from gateway.leases import (
     MAX_ATTEMPTS,
     LeaseLost,
     fail_step,
     finish_step,
+    hand_over_step,
     note_progress,
     release_step,
     renew_lease,
 )
 from gateway.models import Step, Task
+from gateway.pipeline_events import record_pipeline
 from gateway.rounds import earlier_rounds, look_at_labels
-from gateway.steps.context import OtherTask, StepContext, Waiting
+from gateway.steps.context import HandedOver, OtherTask, StepContext, Waiting
 from gateway.tasks import facts_of, read_task, work_of
 from gateway.work import is_url
 
@@ -60,6 +62,7 @@ class Outcome(StrEnum):
     FAILED = "failed"
     RETRIED = "retried"
     WAITING = "waiting"
+    HANDED_OVER = "handed over"
     LOST = "lost"
 
 
@@ -143,6 +146,11 @@ class StepRunner:
                 )
             announce(self.settings, step.task_id)
             return Ended(Outcome.WAITING, waiting.again_in.total_seconds())
+        except HandedOver:
+            with self.sessions.begin() as session:
+                hand_over_step(session, step.id, holder)
+            announce(self.settings, step.task_id)
+            return Ended(Outcome.HANDED_OVER)
         except Exception as error:  # noqa: BLE001 (whatever breaks a step must end in its row)
             return self._failed(step, holder, context, error)
         with self.sessions.begin() as session:
@@ -202,7 +210,7 @@ class StepRunner:
             with self.sessions.begin() as session:
                 task = note_progress(session, step.id, holder, done, total, facts)
                 if step.name == TRAINING:
-                    _record_pipeline(session, task, facts.get("pipeline", {}))
+                    record_pipeline(session, task, facts)
             announce(self.settings, step.task_id)
 
         return progress
@@ -279,23 +287,3 @@ def _tries(step: Step, context: StepContext | None, error: Exception) -> int:
     """
     theirs = step.name == "download" and context is not None and is_url(context.work.file_path)
     return MAX_ATTEMPTS if theirs or isinstance(error, StorageFull) else _PATIENT_ATTEMPTS
-
-
-_PIPELINE_EVENTS = {
-    "train": (EventName.MODEL_TRAINING_REQUESTED, EventName.MODEL_TRAINING_COMPLETED),
-    "export": (EventName.MODEL_CONVERSION_REQUESTED, EventName.MODEL_CONVERSION_COMPLETED),
-    "deploy": (EventName.MODEL_DEPLOYMENT_REQUESTED, EventName.MODEL_DEPLOYED),
-}
-
-
-def _record_pipeline(session: Any, task: Task, reports: dict[str, dict[str, Any]]) -> None:
-    """The events of a pipeline run, as far as its steps have told of themselves."""
-    # The gate ends before the deployment begins: what did not earn it is never asked for.
-    refused = reports.get("gate", {}).get("facts", {}).get("earned") is False
-    for step, (begun, ended) in _PIPELINE_EVENTS.items():
-        report = reports.get(step)
-        if report is None or (step == "deploy" and refused):
-            continue
-        record_event(session, task, begun, {"step": step})
-        if report["state"] == "succeeded":
-            record_event(session, task, ended, {"step": step, **report["facts"]})

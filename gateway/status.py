@@ -15,7 +15,8 @@ from sqlalchemy.orm import Session
 
 from gateway.flows import STEPS, TRAINING
 from gateway.models import Attempt, Step, Task, now
-from gateway.schemas import ProcessStatus, StepStatus, TaskStatus
+from gateway.pipeline_runs import KUBEFLOW
+from gateway.schemas import PipelineRunStatus, ProcessStatus, StepStatus, TaskStatus
 from gateway.tasks import OPEN, unfinished_stages
 from pipelines import TRAINING_STEPS
 
@@ -52,6 +53,7 @@ def task_status(
             created=task.created,
             updated=task.updated,
             steps=steps,
+            pipeline_run=_pipeline_run(task),
         ),
     )
 
@@ -189,8 +191,20 @@ def _statuses(task: Task, step: Step, moment: datetime) -> list[StepStatus]:
     ]
 
 
+def _pipeline_run(task: Task) -> PipelineRunStatus | None:
+    training = next((step for step in task.steps if step.name == TRAINING), None)
+    run = training.facts.get("run") if training is not None and _begun(training) else None
+    return None if run is None else PipelineRunStatus(**run)
+
+
+def _begun(training: Step) -> bool:
+    """Whether what a training has said counts: its run may go on while nobody follows it."""
+    elsewhere = training.facts.get("run", {}).get("backend") == KUBEFLOW
+    return elsewhere or training.state != "pending"
+
+
 def _pipeline_statuses(step: Step, moment: datetime) -> list[StepStatus]:
-    reports = step.facts.get("pipeline", {}) if step.state != "pending" else {}
+    reports = step.facts.get("pipeline", {}) if _begun(step) else {}
     states = {name: reports.get(name, {}).get("state", "pending") for name in TRAINING_STEPS}
     errors = {name: reports.get(name, {}).get("error", "") for name in TRAINING_STEPS}
     unfinished = [name for name in TRAINING_STEPS if states[name] != "succeeded"]

@@ -66,6 +66,7 @@ def training(task_id: str, caller: CurrentCaller, session: SessionDep) -> Traini
     step = next((step for step in task.steps if step.name == TRAINING), None)
     if step is None:
         raise NotFound(f"The task {task_id!r} trains nothing: post to /training.")
+    run = step.facts.get("run", {})
     facts = step.facts.get("pipeline", {}).get("train", {}).get("facts", {})
     return TrainingStatus(
         task_id=task.id,
@@ -73,4 +74,6 @@ def training(task_id: str, caller: CurrentCaller, session: SessionDep) -> Traini
         current_epoch=int(facts.get("epoch", 0)),
         epochs=int(facts.get("epochs", 0)),
         metrics=facts.get("metrics", {}),
+        run_id=run.get("run_id", ""),
+        run_url=run.get("url", ""),
     )

@@ -31,6 +31,7 @@ export function showTask(taskId) {
       }
       fillStep(steps.get(step.name), step);
     }
+    fillRun(process.pipeline_run);
     fillWaiting(process);
     results.look(process);
     if (before && before !== state) say(`The task is ${state}.`);
@@ -88,14 +89,27 @@ function fillStep(row, step) {
   fillRow(row, step, skipped ? "not needed" : step.state, aside);
 }
 
+/** The page of the run that trains, and why it could not be looked at of late. */
+function fillRun(run) {
+  const safe = isWeb(run?.url);
+  $("run").hidden = !safe && !run?.note;
+  $("run").firstElementChild.hidden = !safe;
+  if (safe) $("run").firstElementChild.href = run.url;
+  $("run").lastElementChild.textContent = run?.note ?? "";
+}
+
+/** Nothing but an address of the web becomes a link: no script, no file. */
+function isWeb(url) {
+  return /^https?:\/\//.test(url ?? "");
+}
+
 /** Where people label, a tool or a folder, and how far they are. */
 function fillWaiting({ state, steps }) {
   const labels = steps.find(({ name }) => name === "labels");
   const { tool, project, url } = steps.find(({ name }) => name === "labeling")?.facts ?? {};
   $("waiting").hidden = state !== "waiting" || labels?.state !== "waiting";
   if (labels) put($("labelled"), words.labelled(labels));
-  // Nothing but an address of the web becomes a link: no script, no file.
-  const safe = /^https?:\/\//.test(url ?? "");
+  const safe = isWeb(url);
   $("tool").hidden = !safe;
   if (safe) $("tool").firstElementChild.href = url;
   $("where").hidden = !project || (tool ?? "folder") !== "folder";

@@ -2,12 +2,20 @@
 
 from gateway.schemas.body import Body, Key, Place, UserId
 from gateway.schemas.problem import Problem
-from gateway.schemas.status import ProcessStatus, StepState, StepStatus, TaskState, TaskStatus
+from gateway.schemas.status import (
+    PipelineRunStatus,
+    ProcessStatus,
+    StepState,
+    StepStatus,
+    TaskState,
+    TaskStatus,
+)
 from gateway.schemas.tasks import TaskCreated, TaskRequest
 
 __all__ = [
     "Body",
     "Key",
+    "PipelineRunStatus",
     "Place",
     "Problem",
     "ProcessStatus",

@@ -28,6 +28,19 @@ class StepStatus(BaseModel):
     facts: dict[str, Any]
 
 
+class PipelineRunStatus(BaseModel):
+    """The pipeline run that trains a task's model."""
+
+    backend: Literal["local", "kubeflow"]
+    run_id: str
+    url: str = Field(description="its page in Kubeflow Pipelines; empty where there is none")
+    state: str = Field(
+        description="as Kubeflow Pipelines names it; empty until it was looked at",
+        examples=["RUNNING"],
+    )
+    note: str = Field(description="why it could not be looked at of late; empty if it could")
+
+
 class ProcessStatus(BaseModel):
     """Where a task stands."""
 
@@ -42,6 +55,9 @@ class ProcessStatus(BaseModel):
     created: datetime
     updated: datetime
     steps: list[StepStatus]
+    pipeline_run: PipelineRunStatus | None = Field(
+        None, description="of its training; null until there is one"
+    )
 
 
 class TaskStatus(BaseModel):

@@ -35,3 +35,5 @@ class TrainingStatus(BaseModel):
     current_epoch: int
     epochs: int = Field(description="0 until the training itself has begun")
     metrics: dict[str, float] = Field(description="of the latest epoch, in the end of the model")
+    run_id: str = Field(description="of its pipeline run; empty until there is one")
+    run_url: str = Field(description="the run's page in Kubeflow Pipelines; empty on one machine")

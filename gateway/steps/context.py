@@ -39,6 +39,10 @@ class Waiting(ActverseError):
         self.facts = facts or {}
 
 
+class HandedOver(ActverseError):
+    """Who looks at a step is being stopped, while what it looks at goes on elsewhere."""
+
+
 @dataclass(frozen=True)
 class OtherTask:
     """Another task of the same user that a step has to do with.

@@ -40,6 +40,7 @@ def test_a_training_is_begun_and_its_epochs_are_told(client: TestClient, session
     status = client.get(f"/training/{task_id}").json()
     assert status == {
         "task_id": task_id, "state": "pending", "current_epoch": 0, "epochs": 0, "metrics": {},
+        "run_id": "", "run_url": "",
     }  # fmt: skip
     facts = {"epoch": 2, "epochs": 3, "metrics": {"val/mAP50": 0.5}}
     report = {"train": {"state": "running", "percent": 66.6, "facts": facts}}
