@@ -107,7 +107,7 @@ class PipelineBackend(ABC):
 
     @abstractmethod
     def find(self, name: str) -> RunStatus | None:
-        """The newest run of this name, or None."""
+        """The run of this name, or None; of several, by whatever mishap, the first."""
 
     @abstractmethod
     def status(self, run_id: str) -> RunStatus:

@@ -8,6 +8,7 @@ from pathlib import Path
 from components.errors import NotFound
 from components.layout import checked_name
 from components.settings import Settings
+from pipelines.arguments import check_arguments
 from pipelines.backend import (
     PipelineBackend,
     RunRequest,
@@ -19,7 +20,7 @@ from pipelines.compile import compile_pipeline
 from pipelines.local import end_tree, start_local
 from pipelines.local_docker import end_containers
 from pipelines.run_folder import RunEnd, RunFolder, RunProcess
-from pipelines.spec_tasks import SpecTask, read_spec, spec_tasks
+from pipelines.spec_tasks import SpecTask, read_tasks
 
 
 class LocalBackend(PipelineBackend):
@@ -36,6 +37,7 @@ class LocalBackend(PipelineBackend):
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
     def submit(self, request: RunRequest) -> str:
+        check_arguments(request.pipeline, request.arguments)
         folder = self._folder(request.name)
         with folder.locked():
             # Without a process nothing of it was ever run: whoever submitted it was killed.
@@ -64,7 +66,7 @@ class LocalBackend(PipelineBackend):
         folder = self._existing(run_id)
         if not task:
             return _lines([folder.log])
-        named = spec_tasks(read_spec(folder.yaml)) if folder.yaml.exists() else {}
+        named = read_tasks(folder.yaml)
         begun = folder.tasks()
         meant = {t.name for t in named.values() if task in (t.name, t.display_name)} or {task}
         logs = [folder.logs / record.log for record in begun if record.name in meant]
@@ -165,7 +167,7 @@ class LocalBackend(PipelineBackend):
 
 
 def _tasks(folder: RunFolder, end: RunEnd) -> tuple[TaskStatus, ...]:
-    named = spec_tasks(read_spec(folder.yaml)) if folder.yaml.exists() else {}
+    named = read_tasks(folder.yaml)
     records = folder.tasks()
     begun = [
         TaskStatus(

@@ -20,6 +20,7 @@ from tests.helpers.tiny_pipeline import compile_tiny
 @pytest.fixture
 def backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
     monkeypatch.setattr("pipelines.local_backend.compile_pipeline", compile_tiny)
+    monkeypatch.setattr("pipelines.local_backend.check_arguments", lambda name, arguments: None)
     settings = Settings(home=tmp_path, root="s3://bucket/prefix", api_key_secret="secret")
     return LocalBackend(settings, own_session=False)
 
@@ -144,6 +145,7 @@ def test_a_submission_that_was_cut_off_is_begun_by_the_next(backend: LocalBacken
 
 def test_a_run_of_its_own_session_is_in_no_group_of_ours(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("pipelines.local_backend.compile_pipeline", compile_tiny)
+    monkeypatch.setattr("pipelines.local_backend.check_arguments", lambda name, arguments: None)
     backend = LocalBackend(Settings(home=tmp_path))
     run = backend.submit(request(gate=str(tmp_path / "gate")))
     pid = RunFolder(tmp_path / "pipelines" / "runs" / run).process().pid

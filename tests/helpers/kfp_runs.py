@@ -1,0 +1,115 @@
+"""A run's nodes as Kubeflow Pipelines tells of them, which runs a pipeline as an Argo workflow.
+
+What its converter leaves out (apiserver/server/api_converter.go, toApiPipelineTaskDetail) is
+left out here: a task has no error, no pod name and no id of its node; its children have.
+"""
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+NEVER = "0001-01-01T00:00:00Z"
+UNSET = "1970-01-01T00:00:00Z"
+
+
+def wire_time(time: datetime | None = None) -> str:
+    """A moment as the server has it, in whole seconds; now by default."""
+    return (time or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def fnv(text: str) -> int:
+    """FNV-1a, 32 bits, by which Argo makes the ids of nodes of their names."""
+    value = 0x811C9DC5
+    for byte in text.encode():
+        value = ((value ^ byte) * 0x01000193) & 0xFFFFFFFF
+    return value
+
+
+@dataclass
+class ServedRun:
+    """A run of the tests' server.
+
+    Attributes:
+        fields: a V2beta1Run, without its details.
+        nodes: those of each task, as V2beta1PipelineTaskDetail.
+        logs: the text of each pod.
+    """
+
+    fields: dict[str, Any]
+    workflow: str
+    nodes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    logs: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.fields["state"] in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
+
+    def become(self, state: str, error: str = "") -> None:
+        """Go over into a state."""
+        self.fields["state"] = state
+        self.fields["state_history"].append({"update_time": wire_time(), "state": state})
+        if error:
+            self.fields["error"] = {"code": 2, "message": error}
+        if self.over:
+            self.fields["finished_at"] = wire_time()
+
+    def task(
+        self,
+        name: str,
+        state: str = "RUNNING",
+        *,
+        log: str | list[str] = "",
+        started: str = "",
+        ended: str = "",
+    ) -> None:
+        """Let a task's nodes be in a state.
+
+        Args:
+            log: what its pod prints; of a task that is repeated, each attempt's.
+        """
+        started = started or wire_time()
+        over = state not in ("RUNNING", "PENDING")
+        ended = (ended or wire_time()) if over else NEVER
+        path = f"{self.workflow}.root.{name}"
+        node = fnv(f"{path}.executor")
+        nodes = self.nodes[name] = [
+            self._node(f"{name}-driver", "SUCCEEDED", started, started, [fnv(path)]),
+            self._node(name, state, started, ended, [node]),
+        ]
+        if isinstance(log, str):
+            nodes.append(self._node("executor", state, started, ended, []))
+            self.logs[f"{self.workflow}-system-container-impl-{node}"] = log
+            return
+        attempts = [fnv(f"{path}.executor({number})") for number in range(len(log))]
+        nodes.append(self._node("executor", state, started, ended, attempts))
+        for number, (attempt, text) in enumerate(zip(attempts, log, strict=True)):
+            tried = state if number == len(log) - 1 else "FAILED"
+            nodes.append(self._node(f"executor({number})", tried, started, ended, []))
+            self.logs[f"{self.workflow}-retry-system-container-impl-{attempt}"] = text
+
+    def driver(self, name: str, state: str) -> None:
+        """Let a task have no more than its driver."""
+        self.nodes[name] = [self._node(f"{name}-driver", state, wire_time(), wire_time(), [])]
+
+    def json(self) -> dict[str, Any]:
+        """A V2beta1Run."""
+        root = self._node("root", self.fields["state"], wire_time(), NEVER, [])
+        noise = [self._node("root-driver", "SUCCEEDED", wire_time(), wire_time(), []), root]
+        details = [*noise, *itertools.chain(*self.nodes.values())]
+        return {**self.fields, "run_details": {"task_details": details}}
+
+    def _node(
+        self, name: str, state: str, started: str, ended: str, children: list[int]
+    ) -> dict[str, Any]:
+        return {
+            "run_id": self.fields["run_id"],
+            "task_id": f"{fnv(self.workflow + name):08x}",
+            "display_name": name,
+            "create_time": started,
+            "start_time": started,
+            "end_time": ended,
+            "state": state,
+            "child_tasks": [{"pod_name": f"{self.workflow}-{child}"} for child in children],
+        }
