@@ -13,7 +13,7 @@ from components.errors import NotFound, StorageFull
 from components.served_model import CONFIDENCE, IMAGES, IOU, ModelCard, model_inputs
 from components.serving.control import as_our_error, triton_errors
 from components.serving.repository import card_parameter
-from components.serving.shared_memory import SharedBlock
+from components.serving.shared_memory import SharedBlock, on_this_host
 
 _log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class TritonModel:
         model, version: what to ask; the version is pinned, so that a promotion in the
             middle of an analysis does not change its answers.
         shared_memory: hand frames over in shared memory, where Triton is on this host;
-            where that fails they go over the connection.
+            elsewhere, and where that fails, they go over the connection.
         timeout: seconds that one answer may take. Be generous: Triton before 24.12 can crash
             when a request is cancelled or its deadline runs out
             (https://github.com/triton-inference-server/server/pull/7840).
@@ -41,7 +41,7 @@ class TritonModel:
     ) -> None:
         self.url, self.model, self.version = url, model, version
         self.timeout = timeout
-        self._shared_memory = shared_memory
+        self._shared_memory = shared_memory and on_this_host(url)
         self._what = f"version {version} of the model {model}"
         self._client = grpcclient.InferenceServerClient(url)
         self._slots: list[Slot] = []
@@ -120,7 +120,7 @@ class TritonModel:
                 block.key[1:], block.key, size, client_timeout=self.timeout
             )
         except InferenceServerException:
-            # Triton runs elsewhere, or as somebody who may not read the block.
+            # Triton runs in a container, or as somebody who may not read the block.
             block.unlink()
             self._shared_memory = False
             return None

@@ -30,7 +30,7 @@ from components.serving.client import TritonModel
 from components.serving.control import TritonControl
 from components.serving.onnx_file import check_onnx
 from components.serving.probe import TOLERANCES, answers, probe
-from components.serving.repository import ModelRepository, candidate_name
+from components.serving.repository import ModelRepository, new_candidate
 from components.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -81,8 +81,9 @@ class Promoter:
             PromotionFailed: if it is not fit to be served; the one before serves on, and
                 the version's tags say why.
             NotFound: if the registry has no such version.
-            Unavailable: if Triton or MLflow is away; the version's state is ``requested``
-                then, if it can be written.
+            Unavailable: if Triton, MLflow or the storage is away, or somebody else promotes
+                another version meanwhile; the version's state is ``requested`` then, if it
+                can be written.
         """
         checked_name(model, "model name")
         with _one_at_a_time, self.control() as control:
@@ -141,7 +142,11 @@ class Promoter:
 
     def control(self) -> TritonControl:
         """A new connection to Triton's control interface."""
-        return TritonControl(self.settings.triton_url, timeout=self.settings.promotion_timeout)
+        return TritonControl(
+            self.settings.triton_url,
+            timeout=self.settings.promotion_timeout,
+            key=self.settings.triton_control_key.get_secret_value(),
+        )
 
     def state(self, model: str, version: int) -> ServingState | None:
         """The state that the version's tag says."""
@@ -166,16 +171,27 @@ class Promoter:
 
     def _try_out(self, control: TritonControl, model: str, version: int, checked: _Checked) -> None:
         """Load and probe a version where no client asks for it."""
-        candidate = candidate_name(model)
+        # A trial takes no longer than each of its parts may: the longest is the load.
+        for leftover in self.repository.abandoned_candidates(
+            model, 3 * self.settings.promotion_timeout
+        ):
+            self._end_trial(control, leftover)
+        candidate = new_candidate(model)
         try:
             self._write(candidate, version, checked)
             self.repository.write_config(candidate, {version})
             control.load(candidate)
             self.probe(candidate, version, checked.parity_set)
         finally:
-            with suppress(Unavailable, StepFailed):
-                control.unload(candidate)
+            self._end_trial(control, candidate)
+
+    def _end_trial(self, control: TritonControl, candidate: str) -> None:
+        with suppress(Unavailable, StepFailed):
+            control.unload(candidate)
+        try:
             self.repository.remove_model(candidate)
+        except Unavailable as error:
+            _log.warning("%s stays until a later promotion: %s", candidate, error)
 
     def _switch(
         self,
@@ -186,27 +202,45 @@ class Promoter:
         checked: _Checked,
     ) -> None:
         """Put a version in the place of ``previous``, or leave all as it was."""
-        before = self.repository.config_text(model)
-        self._write(model, version, checked)
+        before, served = self.repository.config_text(model), self.repository.served_versions(model)
         versions = {version}
-        if (
-            previous is not None
-            and previous < version
-            and self.repository.same_tensors(model, previous, version)
-        ):
-            versions.add(previous)
+        ours = None
         try:
-            self.repository.write_config(model, versions)
+            self._write(model, version, checked)
+            if (
+                previous is not None
+                and previous < version
+                and self.repository.same_tensors(model, previous, version)
+            ):
+                versions.add(previous)
+            ours = self.repository.config_for(model, versions)
+            self.repository.put_config(model, ours)
             control.load(model)
             self.probe(model, version, checked.parity_set)
-        except ActverseError:
-            self.repository.restore_config(model, before)
-            with suppress(Unavailable, StepFailed):
-                if before is None:
-                    control.unload(model)
-                else:
-                    control.load(model)
+        except ActverseError as error:
+            now = self.repository.config_text(model)
+            if now not in (before, ours):
+                raise Unavailable(
+                    f"Another promoter has changed what is served of the model {model} while "
+                    f"version {version} was promoted: it is looked at again."
+                ) from error
+            if now != before:
+                self.repository.put_config(model, before)
+                with suppress(Unavailable, StepFailed):
+                    if before is None:
+                        control.unload(model)
+                    else:
+                        control.load(model)
+            self._remove_retired(model, {version})
             raise
+        self._remove_retired(model, served - versions)
+
+    def _remove_retired(self, model: str, retired: set[int]) -> None:
+        try:
+            self.repository.remove_retired(model, retired)
+        except Unavailable as error:
+            # They only make Triton's next load longer.
+            _log.warning("retired versions of %s stay in the storage: %s", model, error)
 
     def _write(self, model: str, version: int, checked: _Checked) -> None:
         self.repository.write_version(

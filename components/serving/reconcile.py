@@ -10,8 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from components.errors import BadInput, NotFound, PromotionFailed, StepFailed
-from components.parity_set import ParitySet
+from components.errors import BadInput, NotFound, PromotionFailed, StepFailed, Unavailable
 from components.registry.aliases import read_champions
 from components.registry.tags import ServingState
 from components.serving.control import TritonControl
@@ -50,15 +49,20 @@ def reconcile(promoter: Promoter, force: Collection[str] = ()) -> list[Reconcile
         force: models whose alias was just set: theirs is tried even if it failed before.
 
     Raises:
-        Unavailable: if Triton or MLflow is away.
+        Unavailable: if Triton, MLflow or the storage is away.
     """
     settings = promoter.settings
     wanted = read_champions(settings.champion_alias, tracking_uri=settings.mlflow_uri)
     with promoter.control() as control:
-        index = control.index()
+        try:
+            served = control.served()
+        except Unavailable:
+            # It may be waiting for just this.
+            promoter.repository.prepare()
+            raise
         outcomes = []
         for model, version in sorted(wanted.items()):
-            ready = {number for number, is_ready in index.get(model, {}).items() if is_ready}
+            ready = served.get(model, set())
             try:
                 action = _settle(promoter, control, model, version, ready, model in force)
                 outcome = Reconciled(model, version, action)
@@ -88,10 +92,11 @@ def _settle(
             return Action.RELOADED if healed else Action.UNCHANGED
     if state is ServingState.FAILED and not force:
         return _keep_serving(promoter, control, model, ready)
-    on_disk = max(promoter.repository.served_versions(model), default=None)
-    if not ready and on_disk == version and _load_again(promoter, control, model, version):
-        promoter.mark(model, version, ServingState.READY)
-        return Action.RELOADED
+    if not ready:
+        on_disk = max(promoter.repository.served_versions(model), default=None)
+        if on_disk == version and _load_again(promoter, control, model, version):
+            promoter.mark(model, version, ServingState.READY)
+            return Action.RELOADED
     promoter.promote(model, version)
     return Action.PROMOTED
 
@@ -112,7 +117,7 @@ def _load_again(promoter: Promoter, control: TritonControl, model: str, version:
     """Load what the repository still holds, and put its parity set through it."""
     try:
         control.load(model)
-        parity_set = ParitySet.read(promoter.repository.parity_set(model, version))
+        parity_set = promoter.repository.read_parity_set(model, version)
         promoter.probe(model, version, parity_set)
     except (BadInput, NotFound, StepFailed) as error:
         _log.warning("%s %s could not be loaded again: %s", model, version, error)

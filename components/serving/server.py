@@ -16,6 +16,9 @@ from pathlib import Path
 
 from components.errors import NotFound, Unavailable
 from components.files import whole_folder
+from components.serving.control import CONTROL_HEADER, TritonControl
+from components.serving.repository import ModelRepository
+from components.serving.repository_address import repository_address, repository_environment
 from components.settings import Settings
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
@@ -52,17 +55,22 @@ class Launch:
 def triton_launch(
     settings: Settings, *, http_port: int, grpc_port: int, metrics_port: int, work: Path
 ) -> Launch:
-    """Prepare Triton in explicit model-control mode over ``settings.layout.models()``.
+    """Prepare Triton in explicit model-control mode over the storage's ``models/``.
 
     It starts with no model loaded; the reconciler loads what the registry wants served.
+    Where the storage is S3, it is given the credentials of this process. With
+    ``settings.triton_control_key`` it lets only those who have it load and unload; who may
+    see the process list of this machine sees the key there.
 
     Args:
-        settings: ``host``, ``triton_env`` and the storage's layout are read.
+        settings: ``host``, ``triton_env``, the storage and the key are read.
         http_port, grpc_port, metrics_port: free ports on ``settings.host``.
         work: a folder of this server's own; ``backends/`` is written there.
 
     Raises:
         NotFound: if Triton's environment is missing or incomplete.
+        BadInput: if Triton cannot read such a storage.
+        Unavailable: if the storage does not answer.
     """
     python = settings.triton_env / "bin" / "python3"
     found = _ask(python)
@@ -78,8 +86,8 @@ def triton_launch(
         )
     backends = work / "backends"
     _write_backends(backends, server, stub)
-    repository = settings.layout.models()
-    repository.mkdir(parents=True, exist_ok=True)
+    repository = repository_address(settings)
+    ModelRepository(settings).prepare()
     prefix = f"actverse_{grpc_port}_{os.getpid()}_"
     argv = [
         str(server / "bin" / "tritonserver"),
@@ -100,13 +108,36 @@ def triton_launch(
         "--pinned-memory-pool-byte-size=0",
         "--exit-timeout-secs=3",
         "--log-verbose=0",
+        *restrictions(settings.triton_control_key.get_secret_value(), same_host=True),
     ]
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    env |= repository_environment(settings)
     # The stub takes its environment from the first python3 on PATH and ignores PYTHONPATH.
     env["PATH"] = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     libraries = Path(found["pytriton"]).parent / "nvidia_pytriton.libs"
     env["LD_LIBRARY_PATH"] = f"{libraries}:{found['lib']}"
     return Launch(argv, env, prefix)
+
+
+def restrictions(key: str, *, same_host: bool) -> list[str]:
+    """Triton's options by which loading, unloading and what else changes it need ``key``.
+
+    Left open is what our clients use without a key: inference, health, metadata,
+    model-config (a version's card is in it) and statistics (what is served).
+
+    Args:
+        key: what to ask for; with an empty one nothing is restricted.
+        same_host: whether clients hand frames over by shared memory, over gRPC.
+    """
+    if not key:
+        return []
+    always = ("model-repository", "trace", "logging")
+    shared = (*always, "shared-memory")
+    grpc, asked = always if same_host else shared, f"{CONTROL_HEADER}={key}"
+    return [
+        f"--grpc-restricted-protocol={','.join(grpc)}:{asked}",
+        f"--http-restricted-api={','.join(shared)}:{asked}",
+    ]
 
 
 def _ask(python: Path) -> dict[str, str]:
@@ -145,17 +176,15 @@ def remove_shared_memory(prefix: str) -> list[str]:
 
 
 def triton_ready(url: str, timeout: float = 2.0) -> bool:
-    """Whether Triton really answers over gRPC and can list its repository.
+    """Whether Triton really answers over gRPC and can say what it serves.
 
     Args:
         url: host:port of its gRPC service.
         timeout: seconds.
     """
-    from components.serving.control import TritonControl
-
     try:
         with TritonControl(url, timeout=timeout) as triton:
-            triton.index()
+            triton.served()
     except Unavailable:
         return False
     return True

@@ -6,13 +6,38 @@ Not ``multiprocessing.shared_memory``: that one reserves nothing, so that a full
 
 import mmap
 import os
+import socket
 import uuid
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import Any
 
 from components.errors import disk_errors
 
 _FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+
+
+def on_this_host(url: str) -> bool:
+    """Whether the server at ``url`` (host:port) can be one that shares memory with us.
+
+    A Triton in another pod or on another machine has an address that is none of ours. One in
+    a container of this machine may have one of ours; that it finds no block is its own answer.
+    """
+    host = url.rpartition(":")[0].strip("[]")
+    try:
+        found = socket.getaddrinfo(host, 0, type=socket.SOCK_DGRAM)
+    except (OSError, UnicodeError):
+        return False
+    return any(_is_ours(family, address) for family, _, _, _, address in found)
+
+
+def _is_ours(family: int, address: tuple[Any, ...]) -> bool:
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind(address)
+    except OSError:
+        return False
+    return True
 
 
 class SharedBlock:

@@ -34,12 +34,13 @@ def served_models(settings: Settings) -> list[ServedModel]:
         Unavailable: if Triton does not answer.
     """
     served = []
-    with TritonControl(settings.triton_url, timeout=10) as control:
-        index = control.index()
-    for model, versions in sorted(index.items()):
-        ready = sorted(version for version, is_ready in versions.items() if is_ready)
-        if not ready or is_candidate(model):
+    key = settings.triton_control_key.get_secret_value()
+    with TritonControl(settings.triton_url, timeout=10, key=key) as control:
+        found = control.served()
+    for model, versions in sorted(found.items()):
+        if is_candidate(model):
             continue
+        ready = sorted(versions)
         with TritonModel(settings.triton_url, model, ready[-1], shared_memory=False) as client:
             try:
                 card = client.card

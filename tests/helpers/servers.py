@@ -1,5 +1,6 @@
 """Real servers for tests: a Triton and an MLflow server on free ports of the loopback."""
 
+import fnmatch
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -71,13 +73,13 @@ class TritonServer:
         return self.process.poll() is not None or triton_ready(self.url)
 
     def stubs(self, model: str) -> list[int]:
-        """The process ids of a model's instances."""
+        """The process ids of a model's instances; '*' in its name stands for anything."""
         assert self.process is not None
         found = []
         for children in Path(f"/proc/{self.process.pid}/task").glob("*/children"):
             for child in children.read_text().split():
                 arguments = Path(f"/proc/{child}/cmdline").read_bytes().decode().split("\0")
-                if any(argument.startswith(f"{model}_0_") for argument in arguments):
+                if fnmatch.filter(arguments, f"{model}_0_*"):
                     found.append(int(child))
         return found
 
@@ -94,10 +96,22 @@ class TritonServer:
             remove_shared_memory(self.launch.shared_memory_prefix)
 
 
-def new_triton(folder: Path, *, drop: str = "") -> TritonServer:
-    """A Triton below ``folder``, not started; ``drop`` is an argument to leave out."""
+def new_triton(folder: Path, *, drop: str = "", **given: Any) -> TritonServer:
+    """A Triton below ``folder``, not started.
+
+    Args:
+        folder: its home.
+        drop: an argument to leave out.
+        given: settings besides its own.
+    """
     http, grpc, metrics = free_ports(3)
-    settings = Settings(home=folder / "home", triton_url=f"127.0.0.1:{grpc}", triton_threads=1)
+    settings = Settings(
+        home=folder / "home",
+        triton_url=f"127.0.0.1:{grpc}",
+        triton_http_port=http,
+        triton_threads=1,
+        **given,
+    )
     launch = triton_launch(
         settings, http_port=http, grpc_port=grpc, metrics_port=metrics, work=folder
     )

@@ -62,7 +62,7 @@ def test_promotions_and_rollback_under_load_lose_no_request(
     assert set(anyone.answers) == set(mine.values())
     assert state(settings, name, second) == "ready"
     assert state(settings, name, first) == "retired"
-    wait_until(lambda: not triton.stubs("_candidate.loaded"))
+    wait_until(lambda: not triton.stubs("_candidate.*"))
     assert not list(settings.layout.models().glob("_candidate*"))
     assert not list(settings.layout.models().parent.glob(".promotion-*"))
 
@@ -143,7 +143,7 @@ def test_unfit_version_leaves_the_old_one_serving_and_says_why(
     assert state(settings, name, good) == "ready"
     assert promoter.repository.config_text(name) == before
     with TritonControl(settings.triton_url) as control:
-        ready = {model for model, versions in control.index().items() if any(versions.values())}
+        ready = control.served()
     assert not [model for model in ready if model.startswith("_candidate")]
 
 
