@@ -1,6 +1,7 @@
 # make demo   sets everything up and takes a sample video through the whole loop
 # make test   sets everything up and runs the tests
 # make images   builds the container images; manifests/images/engine.sh brings an engine
+# make manifest-tools   installs what renders the manifests; their tests run
 # make label-studio   installs Label Studio too, as actverse up --label-studio does; its tests run
 SHELL := /bin/bash
 # PYTHON=python3.12 takes that one; else a suitable one is looked for.
@@ -15,7 +16,7 @@ BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
 SYNC := --require-hashes --compile-bytecode
 
-.PHONY: demo test lint setup label-studio images lock clean
+.PHONY: demo test lint setup manifest-tools label-studio images lock clean
 
 demo: setup
 	$(BIN)/actverse demo $(ARGS)
@@ -34,6 +35,8 @@ setup: .venv/.installed .venv-triton/.installed
 label-studio: setup
 	$(BIN)/python -m actverse.label_studio
 
+manifest-tools: .venv-manifests/.installed
+
 # uv comes from the package index into an environment of its own.
 .uv/bin/uv: requirements/uv.txt
 	$(PYTHON) -m venv .uv
@@ -50,6 +53,11 @@ label-studio: setup
 .venv-triton/.installed: requirements/triton.txt | $(UV)
 	test -x .venv-triton/bin/python || $(UV) venv --quiet --python '$(VENV_PYTHON)' .venv-triton
 	$(UV) pip sync --quiet --python .venv-triton/bin/python $(SYNC) requirements/triton.txt
+	touch $@
+
+.venv-manifests/.installed: requirements/manifests.txt | $(UV)
+	test -x .venv-manifests/bin/python || $(UV) venv --quiet --python '$(VENV_PYTHON)' .venv-manifests
+	$(UV) pip sync --quiet --python .venv-manifests/bin/python $(SYNC) requirements/manifests.txt
 	touch $@
 
 # IMAGE_REPOSITORY=registry/path and IMAGE_TAG=version name them, as ACTVERSE_IMAGE_REPOSITORY and
@@ -95,8 +103,9 @@ lock: | $(UV)
 	$(COMPILE_SAME) --extra all pyproject.toml --output-file requirements/trainer.txt
 	$(COMPILE_SAME) requirements/build.in --output-file requirements/build.txt
 	$(COMPILE) requirements/triton.in --output-file requirements/triton.txt
+	$(COMPILE) --no-config requirements/manifests.in --output-file requirements/manifests.txt
 	$(COMPILE) --no-config requirements/label-studio.in --output-file requirements/label-studio.txt
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
 
 clean:
-	rm -rf .venv .venv-triton .venv-label-studio .uv .actverse
+	rm -rf .venv .venv-triton .venv-label-studio .venv-manifests .uv .actverse
