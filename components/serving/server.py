@@ -131,12 +131,11 @@ def restrictions(key: str, *, same_host: bool) -> list[str]:
     """
     if not key:
         return []
-    always = ("model-repository", "trace", "logging")
-    shared = (*always, "shared-memory")
-    grpc, asked = always if same_host else shared, f"{CONTROL_HEADER}={key}"
+    http = ["model-repository", "shared-memory", "trace", "logging"]
+    grpc = [name for name in http if not (same_host and name == "shared-memory")]
     return [
-        f"--grpc-restricted-protocol={','.join(grpc)}:{asked}",
-        f"--http-restricted-api={','.join(shared)}:{asked}",
+        f"--grpc-restricted-protocol={','.join(grpc)}:{CONTROL_HEADER}={key}",
+        f"--http-restricted-api={','.join(http)}:{CONTROL_HEADER}={key}",
     ]
 
 

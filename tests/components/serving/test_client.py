@@ -106,13 +106,17 @@ def test_shared_memory_is_given_back_also_after_an_error(triton: TritonServer, l
         wait_until(lambda: control.shared_regions() == [])
 
 
-@pytest.mark.parametrize("reason", ["not asked for", "refused by Triton"])
+@pytest.mark.parametrize("reason", ["not asked for", "refused by Triton", "elsewhere"])
 def test_without_shared_memory_frames_go_over_the_connection(
     triton: TritonServer, local: OnnxModel, reason: str, monkeypatch: pytest.MonkeyPatch
 ):
     if reason == "refused by Triton":
         # As from another host: Triton finds no such block.
         monkeypatch.setattr("components.serving.shared_memory._FOLDER", triton.repository)
+    if reason == "elsewhere":
+        monkeypatch.setattr("components.serving.client.on_this_host", lambda url: False)
+        # It is not even tried.
+        monkeypatch.setattr("components.serving.client.SharedBlock", None)
     with _model(triton, shared_memory=reason != "not asked for") as model:
         slots = model.slots(2, (2, 96, 96))
         assert not any(slot.shared for slot in slots)

@@ -16,7 +16,7 @@ from components.registry.tags import ServingState, read_state, write_state
 from components.serving.client import TritonModel
 from components.serving.promote import Promoter
 from components.serving.reconcile import Action, reconcile
-from components.serving.server import triton_ready
+from components.serving.server import Launch, restrictions, triton_ready
 from components.serving.status import served_models
 from components.settings import Settings
 from components.storage import Storage, open_storage
@@ -43,6 +43,10 @@ def s3_triton(
             s3_endpoint=s3_server.endpoint,
             triton_control_key=KEY,
         )
+    # As in the cluster, where no client shares memory with it.
+    argv = [argument for argument in server.launch.argv if "-restricted-" not in argument]
+    argv += restrictions(KEY, same_host=False)
+    server.launch = Launch(argv, server.launch.env, server.launch.shared_memory_prefix)
     server.start()
     yield server
     server.stop()
@@ -303,6 +307,17 @@ def test_trial_that_a_killed_promoter_left_is_cleared_away(
     }
 
 
+def test_repository_is_prepared_for_a_triton_that_waits_for_it(settings: Settings, tmp_path: Path):
+    # Triton ends itself over a prefix without objects.
+    away = {"root": f"{settings.root}-new", "triton_url": "127.0.0.1:9"}
+    promoter = elsewhere(settings, tmp_path / "first", **away)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"127\.0\.0\.1:9"):
+            reconcile(promoter)
+        keys = [file.key for file in open_storage(promoter.settings).files("")]
+        assert keys == ["models/README.txt"]
+
+
 def test_control_needs_the_key_and_asking_none(
     promoter: Promoter, settings: Settings, registered: Callable[..., int], tmp_path: Path
 ):
@@ -319,12 +334,13 @@ def test_control_needs_the_key_and_asking_none(
         assert triton_ready(settings.triton_url)
         with TritonModel(settings.triton_url, "locked", 1, shared_memory=True) as model:
             (slot,) = model.slots(1, (1, 96, 96))
-            assert slot.shared
+            assert not slot.shared
             slot.images(*IMAGES.shape[:3])[:] = IMAGES
             found = slot.submit(confidence=0.25, iou=0.7).result()
         assert found["boxes"].tobytes() == boxes_of(tmp_path / "export_1")
     web = f"http://127.0.0.1:{settings.triton_http_port}/v2"
-    assert httpx.post(f"{web}/repository/models/locked/unload").status_code == 403
+    unload = f"{web}/repository/models/locked/unload"
+    assert httpx.post(unload).status_code == 403
     assert httpx.get(f"{web}/models/locked/config").json()["name"] == "locked"
     assert httpx.get(f"{web}/health/ready").is_success
     assert KEY not in json.dumps(settings.environment(secrets=False))
