@@ -187,7 +187,10 @@ class Trainings:
                 due, hint = time.monotonic() + self._poll, hinted
                 if (run := self._look(context, seen)) is not None and run.state.ended:
                     return self._ended(run, seen)
-            self._stopping.wait(max(0.0, min(due - time.monotonic(), _TICK_SECONDS)))
+            # Of two tellings closer together the second one would be left out.
+            self._stopping.wait(
+                min(max(due - time.monotonic(), _LOCAL_POLL_SECONDS), _TICK_SECONDS)
+            )
 
     def _look_at_row(self, task_id: str) -> datetime | None:
         """When the run last asked to be looked at; raises LeaseLost if the task has ended."""

@@ -1,5 +1,6 @@
 """The pipelines as YAML."""
 
+import threading
 from pathlib import Path
 
 from components.errors import BadInput
@@ -7,6 +8,9 @@ from components.files import whole_file
 from components.image_tags import checked_image_tag
 from components.settings import Settings
 from pipelines.backend import PipelineName
+
+# KFP keeps the pipeline that is being defined in a variable of its own.
+_DEFINING = threading.Lock()
 
 
 def compile_pipeline(name: PipelineName, target: Path, settings: Settings) -> Path:
@@ -34,8 +38,8 @@ def compile_pipeline(name: PipelineName, target: Path, settings: Settings) -> Pa
     if name not in pipelines:
         raise BadInput(f"There is no pipeline {name!r}: name one of {', '.join(pipelines)}.")
     checked_image_tag(settings.image_tag)
-    pipeline = pipelines[name](settings)
-    with whole_file(target) as beside:
+    with whole_file(target) as beside, _DEFINING:
+        pipeline = pipelines[name](settings)
         compiler.Compiler().compile(pipeline, str(beside))
     return target
 
