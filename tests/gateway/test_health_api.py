@@ -4,10 +4,12 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from pydantic import SecretStr
 
 from components.folder_storage import FolderStorage
 from components.settings import Settings
@@ -16,6 +18,7 @@ from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.flows import Queue
 from gateway.heartbeats import BEAT, WATCHER, beat_once, queue_heartbeat
+from tests.helpers.kfp_server import kfp_server
 from tests.helpers.servers import free_ports, wait_until
 
 BACKGROUND = {f"worker:{queue}" for queue in Queue} | {"beat", "watcher"}
@@ -102,10 +105,11 @@ def _everything(address: Callable[[], str]) -> dict[str, str]:
         "redis_url": f"redis://:hush@{address()}/0",
         "broker_url": f"amqp://u:hush@{address()}//",
         "events_url": f"amqp://u:hush@{address()}//",
+        "kfp_endpoint": f"http://{address()}",
     }
 
 
-SERVERS = {"mlflow", "triton", "redis", "broker", "events"}
+SERVERS = {"mlflow", "triton", "redis", "broker", "events", "pipelines"}
 
 
 @pytest.mark.usefixtures("beating")
@@ -169,3 +173,18 @@ def test_the_description_names_the_problems_members(client: TestClient):
     schema = answer["content"]["application/problem+json"]["schema"]
     described = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
     assert {"type", "title", "status", "detail", "missing", "parts"} <= set(described["required"])
+
+
+@pytest.mark.usefixtures("beating")
+def test_a_kubeflow_pipelines_that_does_not_know_us_is_named(settings: Settings, tmp_path: Path):
+    token = tmp_path / "token"
+    token.write_text("ours\n")
+    with kfp_server() as kfp:
+        kfp.token = "ours"
+        by_file = {"kfp_endpoint": kfp.url, "kfp_token_path": token}
+        assert _client(settings, **by_file).get("/readyz").status_code == 200
+        by_value = {"kfp_endpoint": kfp.url, "kfp_token": SecretStr("ours")}
+        assert _client(settings, **by_value).get("/readyz").status_code == 200
+        assert _missing(_client(settings, kfp_endpoint=kfp.url)) == {"pipelines"}
+        kfp.login_page = True
+        assert _missing(_client(settings, **by_file)) == {"pipelines"}

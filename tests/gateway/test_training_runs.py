@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import select
 
 from components.settings import Settings
+from components.storage import open_storage
 from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.events import EventName
@@ -25,6 +26,7 @@ from pipelines import TRAINING_STEPS
 from tests.gateway.test_webhook_api import ENDED, _run_ended
 from tests.helpers.kfp_runs import ServedRun
 from tests.helpers.kfp_server import KfpServer, kfp_server
+from tests.helpers.s3_server import CREDENTIALS, running_s3
 from tests.helpers.servers import wait_until
 from tests.helpers.tasks import set_step
 from tests.helpers.training_lab import FACTS, TrainingLab
@@ -391,6 +393,32 @@ def test_a_lab_follows_fifty_runs_at_once(lab: TrainingLab):
             lab.end(task_id, "succeeded")
     assert len(lab.kfp.calls("run_service_create_run")) == 1
     assert {tuple(_attempts(lab, task_id)) for task_id in tasks} == {("succeeded",)}
+
+
+def test_what_pods_leave_in_an_s3_storage_is_told(
+    lab: TrainingLab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with running_s3(tmp_path) as store:
+        root = f"s3://{store.new_bucket()}/lab"
+        given = {**lab.settings.model_dump(), "root": root, "s3_endpoint": store.endpoint}
+        lab.settings = Settings(**given)
+        pod = TrainingLab(Settings(**given | {"home": tmp_path / "pod"}), lab.sessions, lab.kfp)
+        storage = open_storage(pod.settings)
+        task_id = lab.task()
+        open_storage(lab.settings).keep(lab.settings.layout.labels(task_id))
+        with lab.watching():
+            run = lab.run_of(task_id)
+            run.become("RUNNING")
+            run.task("dataset", "RUNNING")
+            pod.report(task_id, "dataset", "running")
+            storage.keep(pod.settings.layout.step_reports(task_id))
+            wait_until(lambda: lab.status(task_id).process_status.steps[1].percent == 50.0)
+            pod.succeed(task_id, run)
+            storage.keep(pod.settings.layout.step_reports(task_id))
+            lab.end(task_id, "succeeded")
+    assert lab.step(task_id).facts["pipeline"]["deploy"]["facts"] == FACTS["deploy"]
 
 
 def test_the_users_own_weights_are_named_by_their_key(lab: TrainingLab):
