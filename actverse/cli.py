@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from actverse import __version__, role_cli
+from actverse.pipeline_cli import pipeline
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 _FORMATS = ("yolo", "coco", "deeplabcut", "label-studio", "cvat", "sleap")
@@ -623,24 +624,7 @@ def test_rule(gateway: str | None, key: str | None, rule_id: int, as_json: bool)
     admin_commands.try_rule(gateway, key, rule_id, as_json=as_json)
 
 
-@cli.group()
-def pipeline() -> None:
-    """The training pipeline."""
-
-
-@pipeline.command("compile")
-@click.option(
-    "--output",
-    "-o",
-    type=click.Path(path_type=Path),
-    default=Path("actverse-training.yaml"),
-    show_default=True,
-)
-def compile_(output: Path) -> None:
-    """Write the training pipeline's YAML, for Kubeflow Pipelines."""
-    from pipelines.compile import compile_training
-
-    click.echo(compile_training(output))
+cli.add_command(pipeline)
 
 
 def _request(

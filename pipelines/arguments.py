@@ -102,6 +102,23 @@ def check_arguments(name: PipelineName, arguments: Mapping[str, Any]) -> None:
         ) from error
 
 
+def read_argument(name: PipelineName, parameter: str, text: str) -> Any:
+    """A parameter's value out of text: JSON, unless it is text itself.
+
+    Raises:
+        BadInput: if it is no JSON.
+    """
+    field = _ARGUMENTS[name].model_fields.get(parameter)
+    if field is None or field.annotation is str:
+        return text
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise BadInput(
+            f"The parameter {parameter} is {text!r}, which is no JSON: {error}."
+        ) from error
+
+
 def _fault(error: Any) -> str:
     """One fault in words, with the parameter's name first."""
     place = ".".join(str(part) for part in error["loc"])
