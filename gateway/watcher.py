@@ -70,7 +70,8 @@ class Watcher:
                 if not free.acquire(timeout=_IDLE_SECONDS):
                     continue
                 holder = next(holders)
-                step = self._claimed(holder)
+                # What has just been let go of, since we are stopped, is for others.
+                step = None if self.stopping.is_set() else self._claimed(holder)
                 if step is None:
                     free.release()
                     self.stopping.wait(_IDLE_SECONDS)
