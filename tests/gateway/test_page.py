@@ -24,7 +24,7 @@ from gateway.work import Work
 from tests.helpers.browser import Tab, missing_browser, running_browser
 from tests.helpers.gateways import running_gateway
 from tests.helpers.servers import wait_until
-from tests.helpers.tasks import succeed
+from tests.helpers.tasks import set_step, succeed
 from tests.helpers.videos import write_video
 
 HOSTILE = "<img src=x onerror=\"window.owned='yes'\">"
@@ -248,6 +248,37 @@ def test_who_is_to_label_is_led_to_label_studio(
         _look_at_labels(sessions, task_id, 40, 2)
         tab.wait_for("document.getElementById('labelled').innerText.includes('40 of')")
         assert "40 of 48 frames are labelled, 2 skipped." in tab.text("#waiting")
+        _assert_harmless(tab, url, api_key)
+
+
+@in_a_browser
+def test_a_training_on_kubeflow_is_linked_and_its_silence_told(
+    tab: Tab, settings: Settings, sessions: Sessions, api_key: str
+) -> None:
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "training", Work(labels_path="labels/mice")).id
+    set_step(sessions, task_id, "labels", state="succeeded")
+    with sessions.begin() as session:
+        step = claim_step(session, task_id, "training", "worker", LEASE)
+    page = "https://kubeflow.example/pipeline/#/runs/details/r-1"
+    run = {"backend": "kubeflow", "run_id": "r-1", "url": page, "state": "RUNNING", "note": ""}
+
+    def tell(**changes: str) -> None:
+        with sessions.begin() as session:
+            note_progress(session, step.id, "worker", 1, 6, {"run": run | changes})
+
+    tell()
+    link = "document.querySelector('#run a')"
+    with running_gateway(create_app(settings)) as url:
+        _sign_in(tab, url, api_key)
+        _click(tab, f"a[href='#{task_id}']")
+        tab.wait_for("document.getElementById('run')?.offsetHeight")
+        assert tab.text("#run").strip() == "The training in Kubeflow Pipelines"
+        assert tab.run(f"{link}.href") == page
+        assert tab.run(f"[{link}.target, {link}.rel].join()") == "_blank,noopener noreferrer"
+        tell(url="javascript:owned='yes'", note=f"It does not answer: {HOSTILE}")
+        tab.wait_for("document.getElementById('run').innerText.includes('not answer')")
+        assert tab.run(f"{link}.offsetHeight") == 0
         _assert_harmless(tab, url, api_key)
 
 
