@@ -105,6 +105,12 @@ def submit_pipeline(wanted: Wanted, *, watch: bool, as_json: bool, local: bool) 
     """
     request = wanted.request()
     settings, backend = _opened(local, to_submit=True)
+    if (there := backend.find(request.name)) is not None:
+        make_console(stderr=True).print(
+            f"The run {request.name} is there already: {there.state.lower()}. To have another "
+            "one, name it by --run-name.",
+            markup=False,
+        )
     run_id = backend.submit(request)
     if watch:
         if not as_json:

@@ -109,7 +109,11 @@ def test_a_training_is_submitted_and_looked_at(run: Run, server: KfpServer, tmp_
     assert json.loads(given["labels"]) == {"task": "detect", "names": ["mouse", "rat"]}
     assert json.loads(given["training"]) == {"epochs": 7, "imgsz": 64}
     # Again, it is the same.
-    assert run("submit", *TRAINING)[1] == f"{run_id}\n"
+    _, out, err = run("submit", *TRAINING)
+    assert out == f"{run_id}\n"
+    assert "training-t-1 is there already: pending. To have another one, name it by" in err
+    assert run("submit", *TRAINING, "--run-name", "again")[1] != out
+    del server.runs[server.named("again")[0].fields["run_id"]]
 
     served.become("RUNNING")
     served.task("dataset", "SUCCEEDED", log="12 frames\n\x1b[31mred\x1b[0m\n")

@@ -53,6 +53,34 @@ def tiny_pipeline(name: str, gate: str = "", times: int = 1) -> None:
     check(name=waited.output).set_display_name("Check")
 
 
+@dsl.component(base_image="python:3.11", install_kfp_package=False)
+def meet(name: str, folder: str) -> None:
+    """Wait for the others, so that all turns of a loop are printing at the same time."""
+    import logging
+    import time
+    from pathlib import Path
+
+    (Path(folder) / name).touch()
+    while len(list(Path(folder).iterdir())) < 2:
+        time.sleep(0.02)
+    for _ in range(50):
+        logging.warning("here is %s", name)
+
+
+@dsl.pipeline(name="actverse-analysis")
+def loop_pipeline(names: list, folder: str) -> None:  # type: ignore[type-arg]
+    """Two turns of a loop side by side."""
+    with dsl.ParallelFor(names, parallelism=2) as name:
+        meet(name=name, folder=folder).set_display_name("Meet").set_caching_options(False)
+
+
+def compile_loop(name: object, target: Path, settings: object) -> Path:
+    """In the place of ``compile_pipeline``."""
+    with whole_file(target) as beside:
+        compiler.Compiler().compile(loop_pipeline, str(beside))
+    return target
+
+
 def compile_tiny(name: object, target: Path, settings: object) -> Path:
     """In the place of ``compile_pipeline``."""
     with whole_file(target) as beside:

@@ -108,11 +108,13 @@ def test_a_lost_answer_is_followed_by_a_look_and_not_by_a_second_run(server: Kfp
 
 
 def test_an_answer_that_comes_too_late_is_as_good_as_lost(server: KfpServer):
-    release = threading.Event()
-    server.faults[CREATE].append(lambda: release.wait(30))
+    release, held = threading.Event(), []
+    server.faults[CREATE].append(lambda: held.append(release.wait(20)))
     backend = backend_of(server)
     backend._connection.timeout = (5.0, 1.0)
     run_id = backend.submit(request())
+    # It was not waited for: the server still holds it back.
+    assert held == []
     release.set()
     assert list(server.runs) == [run_id]
     assert len(server.calls(CREATE)) == 1

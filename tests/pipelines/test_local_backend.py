@@ -14,7 +14,7 @@ from pipelines.backend import RunRequest, RunState
 from pipelines.local_backend import LocalBackend
 from pipelines.run_folder import RunFolder
 from tests.helpers.servers import wait_until
-from tests.helpers.tiny_pipeline import compile_tiny
+from tests.helpers.tiny_pipeline import compile_loop, compile_tiny
 
 
 @pytest.fixture
@@ -152,6 +152,23 @@ def test_a_run_of_its_own_session_is_in_no_group_of_ours(tmp_path: Path, monkeyp
     assert os.getpgid(pid) != os.getpgid(0)
     backend.cancel(run)
     assert backend.status(run).state == RunState.CANCELED
+
+
+def test_turns_of_a_loop_keep_their_logs_apart(
+    backend: LocalBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("pipelines.local_backend.compile_pipeline", compile_loop)
+    (tmp_path / "met").mkdir()
+    arguments = {"names": ["ada", "bob"], "folder": str(tmp_path / "met")}
+    run = backend.submit(RunRequest("analysis", "analysis-1", arguments))
+    ended(backend, run)
+    status = backend.status(run)
+    assert status.state == RunState.SUCCEEDED, "\n".join(backend.logs(run))
+    assert [(t.name, t.state) for t in status.tasks] == [("meet", RunState.SUCCEEDED)] * 2
+    logs = RunFolder(tmp_path / "pipelines" / "runs" / run).logs.iterdir()
+    texts = [log.read_text().splitlines() for log in logs]
+    said = [{line.split()[-1] for line in lines if "here is" in line} for lines in texts]
+    assert sorted(map(sorted, said)) == [["ada"], ["bob"]]
 
 
 def test_what_is_not_there_is_named(backend: LocalBackend):
