@@ -68,7 +68,8 @@ def _of_status(error: Any, settings: Settings, where: str, doing: str, run_id: s
             place = f" in the namespace {namespace}" if namespace else ""
             return Refused(
                 f"{where} refuses to {doing}{place}{told}. Bind our account to the ClusterRole "
-                f"kubeflow-pipelines-edit{place}."
+                f"kubeflow-pipelines-edit{place}, or to a Role as in "
+                "manifests/pipelines/access.yaml."
             )
         case 404 if run_id:
             return NotFound(

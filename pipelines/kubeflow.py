@@ -211,7 +211,8 @@ class KubeflowBackend(PipelineBackend):
             return task
         try:
             lines = list(self._logs(run, [task.name], named=False))
-        except (NotFound, Unavailable):
+        except ActverseError:
+            # That it failed is known without: its log may be gone, or not be ours to read.
             lines = []
         error = error_sentence([*task.error.splitlines(), *lines], task.name) or task.error
         if not error:

@@ -56,12 +56,6 @@ def start_local(
         )
 
 
-def stop_local(process: subprocess.Popen[bytes], patience: float = 10.0) -> None:
-    """End a pipeline and every step it started, at first politely."""
-    end_tree(process.pid, patience)
-    process.wait()
-
-
 def end_tree(pid: int, patience: float = 10.0) -> None:
     """End a process and all that it has started, at first politely."""
     import psutil

@@ -190,6 +190,11 @@ def test_a_failed_step_says_why(server: KfpServer):
     # Both attempts can be read.
     assert "Nobody answers" in "\n".join(backend.logs(run_id, "check"))
 
+    server.refused["read_run_log"] = "User 'gw' is not authorized: readLog runs"
+    assert f"pipeline logs {run_id} --task check' may say why" in backend.status(run_id).error
+    with pytest.raises(Refused, match="show the log of check: User 'gw'"):
+        list(backend.logs(run_id, "check"))
+    server.refused.clear()
     run.logs.clear()
     assert f"pipeline logs {run_id} --task check' may say why" in backend.status(run_id).error
     with pytest.raises(NotFound, match="log of check is not kept any more"):
