@@ -192,7 +192,7 @@ def test_kubeflow_lets_just_those_two_in_and_no_further_than_runs(documents: lis
     }
     assert allowed == {
         "experiments": {"create", "get", "list"},
-        "runs": {"create", "get", "list", "terminate"},
+        "runs": {"create", "get", "list", "terminate", "readLog"},
     }
 
 
