@@ -42,8 +42,3 @@ def compile_pipeline(name: PipelineName, target: Path, settings: Settings) -> Pa
         pipeline = pipelines[name](settings)
         compiler.Compiler().compile(pipeline, str(beside))
     return target
-
-
-def compile_training(target: Path) -> Path:
-    """Write the training pipeline's YAML for this machine, where nothing is repeated."""
-    return compile_pipeline("training", target, Settings(pipeline_retries=0))
