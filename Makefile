@@ -77,7 +77,7 @@ COMMA := ,
 
 images:
 	@case '$(IMAGE_TAG)' in ''|latest) echo 'An image needs a version: IMAGE_TAG=…, never latest.' >&2; exit 2;; esac
-	set -e; for family in $(IMAGES); do \
+	@set -e; for family in $(IMAGES); do \
 	  echo "$(IMAGE_REPOSITORY)/$$family:$(IMAGE_TAG)"; start=$$SECONDS; \
 	  DOCKER_BUILDKIT=1 $(DOCKER) build --quiet $(BUILD_FLAGS) $(INDEX_SECRETS) \
 	    $(if $(BASE),--build-arg BASE=$(BASE)) --build-arg VERSION=$(IMAGE_TAG) \

@@ -3,8 +3,9 @@
 #
 #   engine.sh up     starts an engine of its own, unless one answers already; installs from
 #                    Debian's packages what that needs
-#   engine.sh env    the variables that lead to it, to be evaluated by a shell
-#   engine.sh base   makes the base image in it, unless it is there
+#   engine.sh env    the variables that lead Docker's client and `make images` to it, to be
+#                    evaluated by a shell
+#   engine.sh base   makes a base image in it, unless it is there or the images' own can be had
 #   engine.sh down   ends the engine that "up" has started and removes its folder
 #
 # Everything lies in the folder ACTVERSE_ENGINE. The engine leaves this machine's network
@@ -47,7 +48,10 @@ up() {
     say "no engine answers, and starting one needs root and Debian's packages"
     exit $skip
   fi
-  command -v dockerd >/dev/null || install docker.io iptables || { say "docker.io cannot be installed"; exit $skip; }
+  if ! command -v dockerd >/dev/null && ! install docker.io iptables; then
+    say "docker.io cannot be installed"
+    exit $skip
+  fi
   mkdir -p "$folder"
   setsid dockerd \
     --host "unix://$folder/docker.sock" --pidfile "$folder/dockerd.pid" \
@@ -74,11 +78,17 @@ env_of() {
   DOCKER_HOST=${DOCKER_HOST:-} "$(client)" info >/dev/null 2>&1 || return 0
   [[ -z ${DOCKER_HOST:-} ]] || echo "export DOCKER_HOST=$DOCKER_HOST"
   echo "export DOCKER=$(client)"
+  ! own_engine || echo "export BUILD_FLAGS=--network=host"
+  ! "$(client)" image inspect "$base" >/dev/null 2>&1 || echo "export BASE=$base"
 }
 
 make_base() {
   lead
   if "$(client)" image inspect "$base" >/dev/null 2>&1; then say "$base is there"; return; fi
+  local own
+  own=$(sed -n 's/^ARG BASE=//p' "$(dirname "$0")/Containerfile")
+  if timeout 300 "$(client)" pull --quiet "$own" >/dev/null 2>&1; then say "$own is there"; return; fi
+  say "no registry gives $own: $base is made of Debian's packages"
   install debootstrap
   local root=$folder/root
   rm -rf "$root"
