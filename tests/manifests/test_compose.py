@@ -27,7 +27,7 @@ def compose_config(secrets: Path, **environment: str) -> dict[str, Any]:
         check=False,
     )
     # The wheel's wrapper loses the exit code.
-    assert done.returncode == 0 and done.stdout, done.stderr
+    assert done.stdout, done.stderr
     return json.loads(done.stdout)
 
 
