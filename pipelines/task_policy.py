@@ -3,6 +3,7 @@
 Nothing here changes what a step does; the local runners heed the retries only.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ CONFIG_KEYS = (
 OPTIONAL_CONFIG_KEYS = (
     "ACTVERSE_S3_ENDPOINT",
     "ACTVERSE_S3_REGION",
+    "ACTVERSE_MLFLOW_PUBLIC_URL",
     "ACTVERSE_CHAMPION_ALIAS",
     "ACTVERSE_PROMOTION_TIMEOUT",
     "ACTVERSE_PROMOTION_MIN_GAIN",
@@ -56,6 +58,7 @@ LABELS = {
 """On every pod: what a NetworkPolicy knows them by."""
 
 _BACKOFF = {"backoff_duration": "15s", "backoff_factor": 4.0, "backoff_max_duration": "300s"}
+_AMOUNT = re.compile(r"[1-9]\d*([KMGTPE]i?)?")
 _HOUR = 3600
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
@@ -160,9 +163,11 @@ def _give(task: "PipelineTask", size: str, settings: Settings) -> None:
 def _give_for_training(task: "PipelineTask", settings: Settings) -> None:
     from kfp import kubernetes
 
-    kubernetes.empty_dir_mount(
-        task, "shared-memory", _SHARED_MEMORY, "Memory", settings.training_shared_memory
-    )
+    size = settings.training_shared_memory
+    with _readable(settings, "training_shared_memory", "an amount of memory like 4Gi"):
+        if not _AMOUNT.fullmatch(size):
+            raise ValueError(size)
+    kubernetes.empty_dir_mount(task, "shared-memory", _SHARED_MEMORY, "Memory", size)
     if not settings.training_gpus:
         return
     task.set_accelerator_type(settings.gpu_type).set_accelerator_limit(settings.training_gpus)
