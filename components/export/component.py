@@ -13,6 +13,7 @@ def export(
     model: dsl.Input[dsl.Model],
     onnx: dsl.Output[dsl.Model],
     report: dsl.Output[dsl.Markdown],
+    parity: dsl.Output[dsl.HTML],
 ) -> None:
     """Make the self-contained ONNX file and prove that it behaves like model.pt.
 
@@ -24,24 +25,33 @@ def export(
         model: the folder with model.pt and training.json.
         onnx: the folder with model.onnx, parity.json and parity_set/.
         report: the parity report.
+        parity: the same, with every frame's differences drawn. Kubeflow stores neither of a
+            step that has failed, so both are kept with the training's run too.
     """
     from pathlib import Path
 
     from components.dataset.facts import read_dataset
     from components.errors import ParityFailed
     from components.export.export import export_model
+    from components.export.parity_page import parity_page
+    from components.export.parity_report import ParityReport
     from components.files import write_text
     from components.pipeline_step import pipeline_step
-    from components.registry.connection import registry
+    from components.registry.pages import log_pages, run_page
     from components.training.result import read_training
 
     with pipeline_step("export", task_id) as step:
         trained = read_training(Path(model.path))
 
-        def keep(page: str) -> None:
-            write_text(Path(report.path), page)
-            with registry(step.settings.mlflow_uri, "the parity report") as client:
-                client.log_text(trained.run_id, page, "parity.md")
+        url = run_page(trained.run_id, step.settings)
+
+        def keep(found: ParityReport) -> None:
+            page = parity_page(found, run_url=url)
+            write_text(Path(report.path), found.markdown())
+            write_text(Path(parity.path), page)
+            log_pages(
+                trained.run_id, {"parity.md": found.markdown(), "parity.html": page}, step.settings
+            )
 
         try:
             exported = export_model(
@@ -54,8 +64,9 @@ def export(
             )
         except ParityFailed as error:
             # The report of a miss is what people look for first.
-            keep(error.report.markdown())
+            keep(error.report)
             raise
-        keep(exported.report.markdown())
+        keep(exported.report)
         onnx.framework = "onnx"
+        onnx.metadata |= {"run_id": trained.run_id, "mlflow_run": url}
         step.progress(1, 1, **exported.parity_facts())

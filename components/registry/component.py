@@ -7,7 +7,11 @@ from components.settings import Settings
 
 @dsl.component(base_image=Settings().light_image, install_kfp_package=False)
 def register(
-    task_id: str, model_name: str, model: dsl.Input[dsl.Model], onnx: dsl.Input[dsl.Model]
+    task_id: str,
+    model_name: str,
+    model: dsl.Input[dsl.Model],
+    onnx: dsl.Input[dsl.Model],
+    summary: dsl.Output[dsl.Markdown],
 ) -> int:
     """Register the ONNX file as a model version, with its lineage and its parity set.
 
@@ -16,13 +20,16 @@ def register(
         model_name: the registered model.
         model: the folder with training.json, which names the run.
         onnx: the folder with model.onnx, parity.json and parity_set/.
+        summary: the ways to the version and its run in MLflow.
 
     Returns:
         The version.
     """
     from pathlib import Path
 
+    from components.files import write_text
     from components.pipeline_step import pipeline_step
+    from components.registry.pages import run_page, version_markdown, version_page
     from components.registry.register import register_model
     from components.training.result import read_training
 
@@ -37,5 +44,15 @@ def register(
             dataset_digest=trained.dataset_digest,
             tags={"task_id": task_id},
         )
+        url = run_page(trained.run_id, step.settings)
+        title = f"Version {version} of {model_name} is registered"
+        page = version_markdown(title, model_name, version, step.settings, run_url=url)
+        write_text(Path(summary.path), page)
+        summary.metadata |= {
+            "model": model_name,
+            "version": str(version),
+            "mlflow_version": version_page(model_name, version, step.settings),
+            "mlflow_run": url,
+        }
         step.progress(1, 1, model=model_name, version=version)
     return version
