@@ -50,9 +50,7 @@ def _page(
     if look.held_out > look.frames:
         frames = f"{look.frames} of {look.held_out} held-out frames, evenly spread"
     doubt = None
-    if look.confidence < CONFIDENCE:
-        words = f"Nothing reaches a confidence of {CONFIDENCE:g}: the model has learnt too little. \
-The pictures show what is above {look.confidence:g}."
+    if words := _doubt(look):
         doubt = element("p", element("span", words), class_="verdict bad")
     return html_page(
         "The model on frames that it never saw",
@@ -73,6 +71,18 @@ The pictures show what is above {look.confidence:g}."
             class_="grid wide",
         ),
     )
+
+
+def _doubt(look: HeldOutLook) -> str:
+    if look.confidence < CONFIDENCE:
+        return (
+            f"Nothing reaches a confidence of {CONFIDENCE:g}: the model has learnt too little. "
+            f"The pictures show what is above {look.confidence:g}."
+        )
+    counts = look.confusion.counts
+    if counts[:, -1].any() and not counts[:, :-1].any():
+        return "The model finds nothing at all in them: it has learnt too little."
+    return ""
 
 
 def _confusion(confusion: ConfusionMatrix) -> Element:

@@ -7,6 +7,7 @@ import pytest
 from components.evaluation.comparison import gate_markdown, gate_metrics, gate_page
 from components.evaluation.gate import Verdict
 from components.evaluation.promotion import Gated
+from components.html_page import markdown_text
 from tests.helpers.pages import NASTY, read_page
 
 VERSION = "https://mlflow.example/#/models/mice/versions/2"
@@ -32,8 +33,8 @@ def test_both_pages_say_what_was_decided_and_why(decided: Gated, words: str):
     _, text = read_page(gate_page(NASTY, 2, decided, version_url=VERSION), VERSION)
     assert f"{NASTY}: {words}" in text
     assert text.count(NASTY) == 3, "title, heading and reason"
-    page = gate_markdown("mice", 2, decided, version_url=VERSION)
-    assert page.startswith(f"# mice: {words}\n")
+    page = gate_markdown(NASTY, 2, decided, version_url=VERSION)
+    assert page.startswith(f"# {markdown_text(NASTY)}: {words}\n")
     assert f"({VERSION})" in page
     assert "<script" not in page.replace("\\<script", "")
 
