@@ -59,7 +59,11 @@ class Wanted:
         if self.videos:
             raise BadInput("--video belongs to analysis: a training takes the labels of --task.")
         training = {} if self.epochs is None else {"epochs": self.epochs}
-        given: dict[str, Any] = {"training": json.dumps(training)}
+        given: dict[str, Any] = {
+            "training": json.dumps(training),
+            # What the labels are now is not known here, so no cached dataset is theirs.
+            "labels_digest": secrets.token_hex(32),
+        }
         if self.names is not None:
             names = [name.strip() for name in self.names.split(",") if name.strip()]
             given["labels"] = json.dumps({"task": "detect", "names": names})

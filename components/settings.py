@@ -93,6 +93,9 @@ class Settings(PipelineSettings):
         Path(sys.prefix).parent / ".venv-triton", description="the environment Triton runs in"
     )
     triton_threads: int = Field(2, ge=1, description="intra-op threads of a served model")
+    triton_device: Literal["cpu", "gpu"] = Field(
+        "cpu", description="what a served model runs on; gpu needs NVIDIA's Triton"
+    )
     triton_accelerator: Literal["", "openvino"] = Field(
         "", description="execution accelerator asked for in a served model's config.pbtxt"
     )

@@ -6,7 +6,6 @@ found again by what ``gateway.pipeline_runs`` remembers, and who cancels the tas
 by ``gateway.unwanted_runs``.
 """
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
+from components.dataset.labels_digest import labels_digest
 from components.errors import ActverseError, NotFound, StepFailed, Unavailable
 from components.settings import Settings
 from components.steps import StepReport, read_reports
@@ -174,7 +174,7 @@ class Trainings:
             "labels": context.spec.model_dump_json(),
             "training": training.model_dump_json(),
             "held_out": context.work.held_out,
-            "labels_digest": _labels_digest(context),
+            "labels_digest": labels_digest(context.storage, context.task_id),
         }
 
     def _follow(self, context: StepContext, run_id: str) -> dict[str, Any]:
@@ -313,17 +313,3 @@ def _facts(context: StepContext, reports: dict[str, StepReport]) -> dict[str, An
         name: {**report.__dict__, "error": context.in_users_words(report.error)}
         for name, report in reports.items()
     }
-
-
-def _labels_digest(context: StepContext) -> str:
-    """A word that changes with the labels and their images; what is cached depends on it.
-
-    The storage says what it has, so nothing need be brought.
-    """
-    layout, storage = context.layout, context.storage
-    digest = hashlib.sha256()
-    for folder in (layout.labels(context.task_id), layout.frames(context.task_id)):
-        for file in storage.files(storage.key_of(folder)):
-            mark = file.checksum or file.modified.isoformat()
-            digest.update(f"{file.key}\0{file.bytes}\0{mark}\n".encode())
-    return digest.hexdigest()

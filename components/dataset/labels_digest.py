@@ -1,35 +1,30 @@
 """What a dataset is a function of, in one word: so a cache knows when the labels have changed."""
 
 import hashlib
-from pathlib import Path
 
 from components.errors import BadInput, NotFound
-from components.layout import Layout
 from components.settings import Settings
-from components.storage_keys import walk
+from components.storage import Storage
 
 
-def labels_digest(layout: Layout, task_id: str) -> str:
-    """SHA-256, in hexadecimal, of the names and bytes of a task's labels and of their images.
+def labels_digest(storage: Storage, task_id: str) -> str:
+    """SHA-256, in hexadecimal, of what the storage has of a task's labels and of their images.
 
-    Args:
-        layout: the local folders; those of an S3 storage are brought first.
-        task_id: the task.
+    Names, sizes and S3's entity tags; in a folder the times of writing stand for these. So
+    nothing need be brought, and what is written anew counts as changed.
 
     Raises:
-        NotFound: if it has no labels or no images here.
+        NotFound: if the task has no labels.
     """
-    labels, images = layout.labels(task_id), layout.labelled_images(task_id)
-    folders = [labels] if images.is_relative_to(labels) else [labels, images]
-    digest = hashlib.sha256()
-    for folder in folders:
-        files = list(walk(folder, ""))
-        if not files:
-            raise NotFound(f"Nothing lies in {folder}: label some frames of the task {task_id}.")
-        for name, entry in files:
-            with Path(entry.path).open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{folder.parent.name}/{name}\0{content}\n".encode())
+    layout = storage.layout
+    digest, found = hashlib.sha256(), False
+    for folder in (layout.labels(task_id), layout.frames(task_id)):
+        for file in storage.files(storage.key_of(folder)):
+            mark = file.checksum or file.modified.isoformat()
+            digest.update(f"{file.key}\0{file.bytes}\0{mark}\n".encode())
+            found = True
+        if not found:
+            raise NotFound(f"The task {task_id} has no labels: label some of its frames.")
     return digest.hexdigest()
 
 

@@ -28,6 +28,11 @@ from components.serving.onnx_file import TensorSpec, read_card, read_tensors
 from components.settings import Settings
 from components.storage import Storage, open_storage
 
+_KINDS = {
+    "cpu": model_config_pb2.ModelInstanceGroup.KIND_CPU,
+    "gpu": model_config_pb2.ModelInstanceGroup.KIND_GPU,
+}
+
 ONNX_FILE, PARITY_FOLDER, CONFIG_FILE = "model.onnx", "parity_set", "config.pbtxt"
 
 # No registered model begins with "_": see ``components/layout.py``.
@@ -72,6 +77,7 @@ class ModelRepository:
         self._settings = settings
         self._threads = settings.triton_threads
         self._accelerator = settings.triton_accelerator
+        self._device = settings.triton_device
 
     @cached_property
     def _store(self) -> Storage | None:
@@ -186,13 +192,11 @@ class ModelRepository:
             input=[_tensor(model_config_pb2.ModelInput, spec) for spec in inputs],
             output=[_tensor(model_config_pb2.ModelOutput, spec) for spec in outputs],
             instance_group=[
-                model_config_pb2.ModelInstanceGroup(
-                    count=1, kind=model_config_pb2.ModelInstanceGroup.KIND_CPU
-                )
+                model_config_pb2.ModelInstanceGroup(count=1, kind=_KINDS[self._device])
             ],
         )
         config.version_policy.specific.versions.extend(sorted(versions))
-        if self._accelerator:
+        if self._accelerator and self._device == "cpu":
             accelerators = config.optimization.execution_accelerators
             accelerators.cpu_execution_accelerator.add(name=self._accelerator)
         config.parameters["intra_op_thread_count"].string_value = str(self._threads)

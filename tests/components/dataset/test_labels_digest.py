@@ -6,38 +6,39 @@ import pytest
 
 from components.dataset.labels_digest import check_known, labels_digest
 from components.errors import BadInput, NotFound
-from components.layout import Layout
 from components.settings import Settings
+from components.storage import Storage, open_storage
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
+def storage(tmp_path: Path) -> Storage:
     """Two labelled frames of the task t."""
-    layout = Layout(tmp_path / "storage")
+    storage = open_storage(Settings(home=tmp_path))
+    layout = storage.layout
     for folder, suffix in ((layout.labels("t"), "txt"), (layout.frames("t"), "jpg")):
         folder.mkdir(parents=True)
         for name in "ab":
             (folder / f"{name}.{suffix}").write_text(f"{name} {suffix}")
-    return layout
+    return storage
 
 
-def test_the_same_labels_have_one_digest_wherever_they_lie(layout: Layout, tmp_path: Path):
-    before = labels_digest(layout, "t")
-    layout.root.rename(tmp_path / "moved")
-    assert labels_digest(Layout(tmp_path / "moved"), "t") == before
-    (tmp_path / "moved/labels/t/.a.txt.half").write_text("a temporary")
-    assert labels_digest(Layout(tmp_path / "moved"), "t") == before
+def test_a_temporary_is_none_of_the_labels(storage: Storage):
+    before = labels_digest(storage, "t")
+    (storage.layout.labels("t") / ".a.txt.half").write_text("a temporary")
+    assert labels_digest(storage, "t") == before
 
 
-def test_whatever_changes_the_dataset_changes_it(layout: Layout):
-    seen = {labels_digest(layout, "t")}
+def test_whatever_changes_the_dataset_changes_it(storage: Storage):
+    layout = storage.layout
+    seen = {labels_digest(storage, "t")}
 
     def changed() -> bool:
         before = len(seen)
-        seen.add(labels_digest(layout, "t"))
+        seen.add(labels_digest(storage, "t"))
         return len(seen) > before
 
-    (layout.labels("t") / "a.txt").write_text("other labels")
+    label = layout.labels("t") / "a.txt"
+    label.write_text("A TXT")  # of the same length
     assert changed()
     (layout.frames("t") / "a.jpg").write_text("another picture")
     assert changed()
@@ -47,22 +48,14 @@ def test_whatever_changes_the_dataset_changes_it(layout: Layout):
     assert changed()
     (layout.labels("t") / "b.txt").unlink()
     assert changed()
+    (layout.labels("t") / "images").mkdir()
+    (layout.labels("t") / "images" / "a.jpg").write_text("the user's own")
+    assert changed()
 
 
-def test_images_beside_the_labels_are_taken_instead_of_the_frames(layout: Layout):
-    images = layout.labels("t") / "images"
-    images.mkdir()
-    (images / "a.jpg").write_text("the user's own")
-    before = labels_digest(layout, "t")
-    (layout.frames("t") / "a.jpg").write_text("no longer of use")
-    assert labels_digest(layout, "t") == before
-    (images / "a.jpg").write_text("changed")
-    assert labels_digest(layout, "t") != before
-
-
-def test_without_labels_there_is_none(tmp_path: Path):
-    with pytest.raises(NotFound, match="task t"):
-        labels_digest(Layout(tmp_path), "t")
+def test_without_labels_there_is_none(storage: Storage):
+    with pytest.raises(NotFound, match="task other"):
+        labels_digest(storage, "other")
 
 
 def test_a_pod_makes_no_dataset_that_could_be_taken_for_another(tmp_path: Path):

@@ -196,6 +196,16 @@ def test_openvino_serves_within_its_tolerance(
     assert "openvino_intel_cpu_plugin" in Path(f"/proc/{stub}/maps").read_text()
 
 
+def test_a_gpu_is_asked_for_where_the_settings_say_so(
+    settings: Settings, registered: Callable[..., int]
+):
+    on_gpu = settings.model_copy(update={"triton_device": "gpu"})
+    version = registered("swift", 1)
+    # The Triton here has none, and says so.
+    with pytest.raises(PromotionFailed, match=r"(?i)gpu"):
+        Promoter(on_gpu).promote("swift", version)
+
+
 def test_triton_away_leaves_the_version_requested(
     settings: Settings, registered: Callable[..., int]
 ):
