@@ -105,8 +105,9 @@ def _run(pipeline: Path, arguments: Path, work: Path) -> int:
     try:
         with recorder.recording():
             run(**json.loads(arguments.read_text(encoding="utf-8")))
-    except Exception as fault:
-        # The log has all of it; the record says it in a sentence to whoever watches.
+    except BaseException as fault:
+        # The log has all of it; the record says it in a sentence to whoever watches. An
+        # interrupted run is no success either.
         error = next((task.error for task in recorder.failed), "")
         error = error or f"The pipeline broke: {type(fault).__name__}: {fault}"
         raise

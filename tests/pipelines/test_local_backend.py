@@ -132,6 +132,15 @@ def test_a_run_whose_process_was_killed_is_not_running(backend: LocalBackend, tm
     assert status.tasks[-1].state == RunState.FAILED
 
 
+def test_an_interrupted_run_is_no_success(backend: LocalBackend, tmp_path: Path):
+    run = backend.submit(request(gate=str(tmp_path / "gate")))
+    wait_until(lambda: "waiting" in "\n".join(backend.logs(run)), 60, "the second step")
+    os.kill(RunFolder(tmp_path / "pipelines" / "runs" / run).process().pid, signal.SIGINT)
+    (tmp_path / "gate").touch()
+    ended(backend, run)
+    assert backend.status(run).state == RunState.FAILED
+
+
 def test_a_submission_that_was_cut_off_is_begun_by_the_next(backend: LocalBackend, tmp_path: Path):
     folder = RunFolder(tmp_path / "pipelines" / "runs" / "training-t-1")
     with folder.locked():
