@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from components.video.extract import uniform_indices
 from gateway.flows import FLOWS
 from gateway.flows import TRAINING as TRAINING_STEP
 from pipelines import TRAINING_STEPS
+from tests.helpers.pages import read_page
 from tests.helpers.servers import wait_until
 
 FRAMES, LABELLED = 180, 80
@@ -120,6 +122,36 @@ def test_mlflow_has_every_epoch_and_the_served_version(stack, run: Run):
     assert version.run_id == run_id
     assert version.tags["serving.state"] == "ready"
     assert version.tags["task_id"] == run.task_id
+
+
+def test_the_pipeline_tells_its_story_in_its_artifacts(stack, run: Run):
+    (work,) = stack.settings.home.glob(f"pipelines/runs/training-{run.task_id}*")
+    (steps,) = (work / "artifacts").iterdir()
+    run_id = run.outcome.facts("train")["run_id"]
+    pages = {}
+    for step, name in (
+        *(("train", "curves"), ("train", "samples"), ("export", "parity")),
+        ("gate", "comparison"),
+    ):
+        pages[name] = (steps / step / name).read_text(encoding="utf-8")
+        address = re.search(r'href="(http[^"]+)"', pages[name])
+        assert address, name
+        read_page(pages[name], address[1])
+    assert run_id in pages["curves"]
+    for step, name in (("register", "summary"), ("deploy", "summary"), ("gate", "decision")):
+        text = (steps / step / name).read_text(encoding="utf-8")
+        assert f"{stack.addresses.mlflow}/#/models/shapes/versions/1" in text
+    output = json.loads((steps / "train" / "executor_output.json").read_text())["artifacts"]
+    told = {name: one["artifacts"][0]["metadata"] for name, one in output.items()}
+    assert told["metrics"]["mAP50"] == run.outcome.facts("train")["metrics"]["mAP50"]
+    rows = np.asarray([row["row"] for row in told["confusion"]["confusionMatrix"]["rows"]])
+    assert rows[:-1].sum() == sum(run.outcome.facts("dataset")["objects"]["held_out"].values())
+    assert np.trace(rows[:-1, :-1]) > rows.sum() / 2
+    client = MlflowClient(stack.addresses.mlflow)
+    kept = {entry.path for entry in client.list_artifacts(run_id, "pages")}
+    assert kept == {f"pages/{name}.html" for name in ("training", "held_out", "parity")} | {
+        "pages/parity.md"
+    }
 
 
 def test_the_model_went_live_because_the_webhook_said_so(stack, run: Run):
