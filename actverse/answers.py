@@ -26,6 +26,16 @@ class Step(TypedDict):
     facts: dict[str, Any]
 
 
+class PipelineRun(TypedDict):
+    """The pipeline run of a training; ``note`` says why it could not be looked at of late."""
+
+    backend: Literal["local", "kubeflow"]
+    run_id: str
+    url: str
+    state: str
+    note: str
+
+
 class Status(TypedDict):
     """Where a task stands; ``revision`` grows with every change."""
 
@@ -40,6 +50,7 @@ class Status(TypedDict):
     created: str
     updated: str
     steps: list[Step]
+    pipeline_run: PipelineRun | None
 
 
 class TaskSummary(TypedDict):
@@ -141,6 +152,8 @@ class Training(TypedDict):
     current_epoch: int
     epochs: int
     metrics: dict[str, float]
+    run_id: str
+    run_url: str
 
 
 class Model(TypedDict):

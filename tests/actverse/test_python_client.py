@@ -401,6 +401,7 @@ def test_answers_are_described_as_the_gateway_gives_them(gateway):
         **{"KeptFolder": "KeptFolder", "ResultFile": "ResultFile", "OwnFile": "OwnFile"},
         **{"Labeling": "LabelingStatus", "Training": "TrainingStatus", "Model": "DeployedModel"},
         **{"Key": "KeyInfo", "NewKey": "KeyCreated", "Rule": "Rule", "Round": "Round"},
+        "PipelineRun": "PipelineRunStatus",
     }
     for ours, theirs in names.items():
         assert set(get_type_hints(getattr(answers, ours))) == set(schemas[theirs]["properties"])
