@@ -69,11 +69,7 @@ def claim_step(
             started=moment,
             ended=None,
             # What it waits for, or how far its run is, it is to remember.
-            **(
-                {}
-                if was_waiting or follows
-                else {"percent": 0.0, "done": 0.0, "error": "", "facts": {}}
-            ),
+            **({} if was_waiting or follows else _ANEW),
         )
     )
     if not _one(taken):
