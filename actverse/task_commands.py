@@ -251,6 +251,10 @@ def _print_status(status: Status) -> None:
     ]
     console.print(Text("  ".join(plain(part) for part in told if part), "bold"))
     print_steps(status["steps"], console)
+    # A gateway of before the runs tells of none.
+    if run := status.get("pipeline_run"):
+        told = [f"run {run['run_id']}", run["state"].lower(), run["url"], run["note"]]
+        console.print(Text("  ".join(plain(part) for part in told if part)), soft_wrap=True)
 
 
 def _follow_as_json(client: Client, task_id: str) -> Outcome:

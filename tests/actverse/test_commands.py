@@ -21,7 +21,7 @@ from gateway.leases import claim_step, fail_step, release_step
 from gateway.models import NotificationRule, now
 from gateway.tasks import cancel_task, read_task
 from tests.actverse.conftest import LEASE, Gateway, command_environment, new_gateway, worker
-from tests.helpers.tasks import succeed
+from tests.helpers.tasks import set_step, succeed
 
 CODE = "from actverse.cli import main; main()"
 CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
@@ -99,6 +99,19 @@ def test_status_is_a_table_or_json(gateway, run, act):
     assert re.search(r"download +› +12\.3/45\.6 MB", told.stdout)
     assert re.search(r"deliver_video +·", told.stdout)
     assert json.loads(run("status", task_id, "--json").stdout)["steps"][0]["done"] == 12_345_678
+
+
+def test_the_pipeline_run_of_a_training_is_told_with_its_page(gateway, run, act):
+    task_id = gateway.task()
+    act(task_id, "download", 1, 2)
+    assert "run " not in run("status", task_id).stdout
+    page = "https://kubeflow.example.org/pipeline/#/runs/details/" + "0" * 36
+    found = {"backend": "kubeflow", "run_id": "r-1", "url": page, "state": "RUNNING", "note": ""}
+    task_id = gateway.task(kind="training")
+    set_step(gateway.sessions, task_id, "training", state="running", facts={"run": found})
+    told = run("status", task_id)
+    assert told.returncode == 0, told.stderr
+    assert f"run r-1  running  {page}" in told.stdout.splitlines()
 
 
 def test_a_task_is_followed_by_plain_lines_where_no_terminal_is(gateway, start, act):
