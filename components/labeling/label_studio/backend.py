@@ -109,20 +109,24 @@ class LabelStudioBackend(LabelingBackend):
         }
 
     def state(self, project: Mapping[str, Any]) -> LabelingState:
-        """By the tasks' counters, one request for each thousand.
+        """By the annotations themselves, one request for each thousand tasks.
 
-        An image with an annotation counts as labelled, whoever else skipped it. A task
-        changes its time whenever an annotation of it is made, changed or deleted.
+        A task's own counters will not do: seen in version 1.23, they may stay at 0 after an
+        annotation was made. An image with an annotation counts as labelled, whoever else
+        skipped it.
         """
         total = labelled = passed = 0
         mark = hashlib.sha256()
-        fields = "id,updated_at,total_annotations,cancelled_annotations"
-        for task in self._api.tasks(_number(project), fields):
-            made, cancelled = task["total_annotations"], task["cancelled_annotations"]
+        fields = "id,updated_at,annotations,was_cancelled"
+        for task in self._api.tasks(_number(project), fields, annotations=True):
+            found = sorted(
+                (one["id"], one["updated_at"], one["was_cancelled"]) for one in task["annotations"]
+            )
+            made = any(not cancelled for _, _, cancelled in found)
             total += 1
-            labelled += made > 0
-            passed += not made and cancelled > 0
-            mark.update(f"{task['id']} {task['updated_at']} {made} {cancelled}\n".encode())
+            labelled += made
+            passed += bool(found) and not made
+            mark.update(f"{task['id']} {task['updated_at']} {found}\n".encode())
         return LabelingState(total, labelled, passed, mark.hexdigest())
 
     def read(

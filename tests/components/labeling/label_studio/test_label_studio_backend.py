@@ -1,9 +1,10 @@
 """The whole backend, against a real Label Studio."""
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -135,6 +136,22 @@ def test_images_are_served_to_who_is_logged_in_only(
             assert person.get(f"/data/local-files/?d={path}").status_code >= 400
         person.cookies.clear()
         assert person.get(task.data["image"]).status_code in (302, 401, 403)
+
+
+def test_an_annotation_counts_also_where_a_tasks_counters_have_lost_it(
+    backend: LabelStudioBackend, label_studio: LabelStudioServer, new_plan: NewPlan
+) -> None:
+    project = backend.open(new_plan(count=2))
+    one, two = tasks_of(label_studio.sdk(), project)
+    annotate(label_studio.sdk(), one, BOX)
+    annotate(label_studio.sdk(), two, was_cancelled=True)
+    # As Label Studio was seen to leave them, by a race of its own.
+    database = label_studio.log.parent / "data" / "label_studio.sqlite3"
+    with closing(sqlite3.connect(database, timeout=30)) as connection, connection:
+        lost = "UPDATE task SET total_annotations = 0, cancelled_annotations = 0, is_labeled = 0"
+        connection.execute(f"{lost} WHERE project_id = ?", [int(project["project"])])
+    state = backend.state(project)
+    assert (state.total, state.labelled, state.skipped) == (2, 1, 1)
 
 
 def test_state_counts_labelled_and_skipped_and_marks_each_change(
