@@ -122,6 +122,8 @@ def _make_client(settings: Settings) -> Any:
             config = kfp_server_api.Configuration(host=settings.kfp_endpoint.rstrip("/"))
             bundle = settings.kfp_ca_bundle or ssl.get_default_verify_paths().cafile
             config.ssl_ca_cert = str(bundle) if bundle else None
+            # Each run that is followed keeps its connection.
+            config.connection_pool_maxsize = settings.kfp_followed_runs
             # A redirection leads to a login page, whose HTML would pass for an empty answer; and
             # a request that creates something is never sent again.
             config.retries = urllib3.Retry(

@@ -384,7 +384,9 @@ def test_a_lab_follows_fifty_runs_at_once(lab: TrainingLab):
     for task_id in tasks[1:]:
         fields = {**first.fields, "run_id": task_id, "display_name": f"training-{task_id}"}
         runs[task_id] = lab.kfp.runs[task_id] = ServedRun(fields, f"actverse-{task_id}")
-    with lab.watching(kfp_poll_seconds=1.0):
+    # With the lease that a lab has: the short one of these tests is for leases that run out.
+    lease = Settings.model_fields["lease_seconds"].default
+    with lab.watching(kfp_poll_seconds=1.0, lease_seconds=lease):
         for task_id in tasks:
             lab.told(task_id, state="PENDING")
         for task_id, run in runs.items():
