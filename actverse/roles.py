@@ -123,7 +123,7 @@ def check_health(role: Role | None) -> None:
     if role is None:
         return
     if role is Role.GATEWAY:
-        _answers(f"http://{_reachable(settings.host)}:{settings.gateway_port}/healthz")
+        check_answers(f"http://{_reachable(settings.host)}:{settings.gateway_port}/healthz")
     elif not is_alive(sign_path(settings.home, role)):
         raise Unavailable(
             f"The {role} has shown no sign of life for {FRESH_SECONDS:g} s: read its log."
@@ -157,7 +157,7 @@ def prepare(told: Callable[[str], None], patience: float = _PREPARE_SECONDS) -> 
         lambda: upgrade_database(settings.database_url), SQLAlchemyError, "The database", until
     )
     told("the database is at this version's schema")
-    _patiently(lambda: _answers(f"{settings.mlflow_uri}/health"), Unavailable, "MLflow", until)
+    _patiently(lambda: check_answers(f"{settings.mlflow_uri}/health"), Unavailable, "MLflow", until)
     register_webhook(settings)
     told(f"the registry tells {settings.gateway_uri} of its aliases")
 
@@ -173,7 +173,8 @@ def _patiently(act: Callable[[], None], passing: type[Exception], what: str, unt
             time.sleep(1.0)
 
 
-def _answers(url: str) -> None:
+def check_answers(url: str) -> None:
+    """Raise Unavailable unless a URL answers, with status 200."""
     try:
         status = httpx.get(url, timeout=2.0, trust_env=False).status_code
     except httpx.HTTPError as error:

@@ -12,8 +12,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-import httpx
-
 from actverse.label_studio import (
     check_login,
     install_label_studio,
@@ -21,10 +19,10 @@ from actverse.label_studio import (
     label_studio_service,
     usual_port,
 )
-from actverse.roles import gateway_command, watcher_command, worker_command
+from actverse.roles import check_answers, gateway_command, watcher_command, worker_command
 from actverse.secrets import embedded_secret, fernet_key, write_secret
 from actverse.supervisor import Service, Supervisor
-from components.errors import BadInput, Refused
+from components.errors import BadInput, Refused, Unavailable
 from components.files import write_text
 from components.settings import Settings
 
@@ -377,6 +375,7 @@ def _mlflow_environment(settings: Settings) -> dict[str, str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=2.0, trust_env=False).status_code == 200
-    except httpx.HTTPError:
+        check_answers(url)
+    except Unavailable:
         return False
+    return True

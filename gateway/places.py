@@ -6,7 +6,8 @@ from components.errors import BadInput, NotFound, Refused
 from components.layout import checked_name
 from components.storage import Storage
 from components.storage_keys import checked_key
-from gateway.work import Work, is_url
+from components.video.source import is_url
+from gateway.work import Work
 
 _SCHEMES = ("http", "https", "s3")
 

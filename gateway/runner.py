@@ -20,6 +20,7 @@ from components.files import remove_leftovers
 from components.settings import Settings
 from components.steps import Progress
 from components.storage import Storage
+from components.video.source import is_url
 from gateway.announce import announce
 from gateway.database import Sessions
 from gateway.events import record_event
@@ -39,7 +40,6 @@ from gateway.pipeline_events import record_pipeline
 from gateway.rounds import earlier_rounds, look_at_labels
 from gateway.steps.context import HandedOver, OtherTask, StepContext, Waiting
 from gateway.tasks import facts_of, read_task, work_of
-from gateway.work import is_url
 
 logger = logging.getLogger("actverse.steps")
 

@@ -10,14 +10,10 @@ from components.labeling.wanted import WantedLabels
 from components.layout import checked_name
 from components.training.settings import TrainingSettings
 from components.video.selection.options import Strategy
+from components.video.source import is_url
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 _WEIGHTS_NAME = re.compile(r"yolo(v8|11|26)[nsmlx](-pose)?\.pt")
-
-
-def is_url(place: str) -> bool:
-    """Whether a place that a client named is an address rather than a key of its storage."""
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", place) is not None
 
 
 class Work(BaseModel):

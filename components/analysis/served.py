@@ -1,6 +1,7 @@
 """The analysis of a stored video with a model that is served."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from components.analysis.analyse import analyse
@@ -10,7 +11,76 @@ from components.pipeline_step import PipelineStep
 from components.serving.client import TritonModel
 from components.serving.status import served_models
 from components.settings import Settings
+from components.steps import Progress
+from components.storage import Storage
 from components.video.probe import VideoFacts
+
+
+def analyse_served(
+    video: Path,
+    task_id: str,
+    *,
+    settings: Settings,
+    storage: Storage,
+    model_name: str,
+    model_version: int,
+    options: AnalysisOptions,
+    facts: VideoFacts,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Analyse a video; what it gives lies in the task's results folder, and is kept.
+
+    What an earlier attempt, also on another machine, has kept of it is gone on with.
+
+    Args:
+        video: a local path below the storage's layout; brought first.
+        task_id: whose results folder it is.
+        settings: where Triton is.
+        storage: brings the video, keeps the chunks.
+        model_name, model_version: a version that is served.
+        options: the choices.
+        facts: of the video.
+        progress: told of frames.
+
+    Returns:
+        The model's name and version, and how many frames, detections, identities and chunks
+        there are.
+
+    Raises:
+        NotFound: if there is no such video.
+        BadVideo: if the video cannot be read.
+        Unavailable, StepFailed: if Triton or the storage is away or fails.
+        StorageFull: when there is no space for the chunks.
+    """
+    results = storage.layout.results(task_id)
+    if storage.stat(storage.key_of(results / "chunks" / "metadata.json")):
+        storage.bring(results)
+    storage.bring(video)
+    begun = time.monotonic()
+    with TritonModel(
+        settings.triton_url, model_name, model_version, shared_memory=settings.triton_shared_memory
+    ) as model:
+        done = analyse(
+            video,
+            results,
+            model,
+            task_id=task_id,
+            model_name=model_name,
+            model_version=model_version,
+            options=options,
+            facts=facts,
+            progress=progress,
+        )
+    storage.keep(results)
+    return {
+        "model": model_name,
+        "version": model_version,
+        "frames": done.frames,
+        "chunks": done.chunks,
+        "detections": done.detections,
+        "identities": done.identities,
+        "frames_per_second": (done.frames - done.resumed_at) / (time.monotonic() - begun),
+    }
 
 
 def analyse_stored(
@@ -22,7 +92,7 @@ def analyse_stored(
     options: AnalysisOptions,
     facts: VideoFacts,
 ) -> dict[str, Any]:
-    """Analyse ``videos/{video_id}/video.mp4``; the chunks lie in its results folder.
+    """Analyse ``videos/{video_id}/video.mp4``, as ``analyse_served`` does it.
 
     Args:
         step: brings the video and keeps the chunks.
@@ -32,48 +102,20 @@ def analyse_stored(
         options: the choices.
         facts: of the video.
 
-    Returns:
-        The model's name and version, and how many frames, detections, identities and chunks
-        there are.
-
     Raises:
-        NotFound: if there is no such video, or the model is not served.
-        BadVideo: if the video cannot be read.
-        Unavailable, StepFailed: if Triton is away or fails.
-        StorageFull: when there is no space for the chunks.
+        NotFound: also if the model, or that version of it, is not served.
     """
-    settings, storage = step.settings, step.storage
-    results = step.layout.results(video_id)
-    if storage.stat(storage.key_of(results / "chunks" / "metadata.json")):
-        # An earlier attempt may have analysed a part of it.
-        storage.bring(results)
-    video = storage.bring(step.layout.video(video_id) / "video.mp4")
-    version = _version(settings, model_name, model_version)
-    begun = time.monotonic()
-    with TritonModel(
-        settings.triton_url, model_name, version, shared_memory=settings.triton_shared_memory
-    ) as model:
-        done = analyse(
-            video,
-            results,
-            model,
-            task_id=video_id,
-            model_name=model_name,
-            model_version=version,
-            options=options,
-            facts=facts,
-            progress=step.progress,
-        )
-    storage.keep(results / "chunks")
-    return {
-        "model": model_name,
-        "version": version,
-        "frames": done.frames,
-        "chunks": done.chunks,
-        "detections": done.detections,
-        "identities": done.identities,
-        "frames_per_second": (done.frames - done.resumed_at) / (time.monotonic() - begun),
-    }
+    return analyse_served(
+        step.layout.video(video_id) / "video.mp4",
+        video_id,
+        settings=step.settings,
+        storage=step.storage,
+        model_name=model_name,
+        model_version=_version(step.settings, model_name, model_version),
+        options=options,
+        facts=facts,
+        progress=step.progress,
+    )
 
 
 def _version(settings: Settings, name: str, wanted: int) -> int:

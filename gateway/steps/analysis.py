@@ -1,6 +1,5 @@
 """The steps that ask a served model: pre-annotation of frames, analysis of a video."""
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from components.errors import NotFound
@@ -61,46 +60,29 @@ def _unlabelled(reason: str) -> dict[str, Any]:
 
 def analyse(context: StepContext) -> dict[str, Any]:
     """Analyse the video with the model that the task trained, or that of an earlier task."""
-    from components.analysis.analyse import analyse as run
     from components.analysis.options import AnalysisOptions
+    from components.analysis.served import analyse_served
     from components.video.probe import VideoFacts
 
     name, version = _own_model(context)
     work = context.work
-    results = context.layout.results(context.task_id)
-    if context.storage.stat(context.storage.key_of(results / "chunks" / "metadata.json")):
-        # Another worker may have analysed a part of it.
-        context.storage.bring(results)
-    video = context.storage.bring(context.video)
-    begun = time.monotonic()
-    with open_model(context, name, version) as model:
-        facts = run(
-            video,
-            results,
-            model,
-            task_id=context.task_id,
-            model_name=name,
-            model_version=version,
-            options=AnalysisOptions(
-                confidence=work.confidence,
-                iou=work.iou,
-                batch_size=work.batch_size,
-                frame_skip=work.frame_skip,
-                max_frames=work.max_frames,
-            ),
-            facts=VideoFacts.model_validate(context.facts["convert"]["video"]),
-            progress=context.progress,
-        )
-    context.storage.keep(results)
-    return {
-        "model": name,
-        "version": version,
-        "frames": facts.frames,
-        "chunks": facts.chunks,
-        "detections": facts.detections,
-        "identities": facts.identities,
-        "frames_per_second": (facts.frames - facts.resumed_at) / (time.monotonic() - begun),
-    }
+    return analyse_served(
+        context.video,
+        context.task_id,
+        settings=context.settings,
+        storage=context.storage,
+        model_name=name,
+        model_version=version,
+        options=AnalysisOptions(
+            confidence=work.confidence,
+            iou=work.iou,
+            batch_size=work.batch_size,
+            frame_skip=work.frame_skip,
+            max_frames=work.max_frames,
+        ),
+        facts=VideoFacts.model_validate(context.facts["convert"]["video"]),
+        progress=context.progress,
+    )
 
 
 def _own_model(context: StepContext) -> tuple[str, int]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from components.video.source import is_url
 from gateway.steps.context import StepContext
-from gateway.work import is_url
 
 
 def download(context: StepContext) -> dict[str, Any]:
