@@ -150,9 +150,11 @@ def _facts(name: str, facts: Mapping[str, Any]) -> str:
             return str(facts["reason"])
         case "deploy" if not facts.get("promoted", True):
             return f"not promoted; {facts['model']} version {facts['version']} serves on"
-        case "export":
+        case "export" if "file" in facts:
+            return f"{facts['file']}, {size(facts['bytes'])}"
+        case "parity" | "export":
             told = (
-                f"parity: {facts['matched']} findings matched, boxes within "
+                f"{facts['matched']} findings matched, boxes within "
                 f"{facts['box_error']:.2g} px, scores within {facts['score_error']:.2g}"
             )
             return "; ".join(filter(None, [told, facts.get("warning")]))

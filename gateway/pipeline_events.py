@@ -7,10 +7,16 @@ from sqlalchemy.orm import Session
 from gateway.events import EventName, record_event
 from gateway.models import Task
 
-_EVENTS = {
-    "train": (EventName.MODEL_TRAINING_REQUESTED, EventName.MODEL_TRAINING_COMPLETED),
-    "export": (EventName.MODEL_CONVERSION_REQUESTED, EventName.MODEL_CONVERSION_COMPLETED),
-    "deploy": (EventName.MODEL_DEPLOYMENT_REQUESTED, EventName.MODEL_DEPLOYED),
+_BEGUN = {
+    "train": EventName.MODEL_TRAINING_REQUESTED,
+    "export": EventName.MODEL_CONVERSION_REQUESTED,
+    "deploy": EventName.MODEL_DEPLOYMENT_REQUESTED,
+}
+_SUCCEEDED = {
+    "train": EventName.MODEL_TRAINING_COMPLETED,
+    # Before it, nobody knows whether the conversion is one.
+    "parity": EventName.MODEL_CONVERSION_COMPLETED,
+    "deploy": EventName.MODEL_DEPLOYED,
 }
 
 
@@ -25,10 +31,10 @@ def record_pipeline(session: Session, task: Task, facts: dict[str, Any]) -> None
     where = {"pipeline_run": run["run_id"], "pipeline_url": run["url"]} if run else {}
     # The gate ends before the deployment begins: what did not earn it is never asked for.
     refused = reports.get("gate", {}).get("facts", {}).get("earned") is False
-    for step, (begun, ended) in _EVENTS.items():
-        report = reports.get(step)
-        if report is None or (step == "deploy" and refused):
+    for step, report in reports.items():
+        if step == "deploy" and refused:
             continue
-        record_event(session, task, begun, {"step": step, **(where if step == "train" else {})})
-        if report["state"] == "succeeded":
-            record_event(session, task, ended, {"step": step, **report["facts"]})
+        if begun := _BEGUN.get(step):
+            record_event(session, task, begun, {"step": step, **(where if step == "train" else {})})
+        if (succeeded := _SUCCEEDED.get(step)) and report["state"] == "succeeded":
+            record_event(session, task, succeeded, {"step": step, **report["facts"]})

@@ -208,7 +208,10 @@ def _pipeline_statuses(step: Step, moment: datetime) -> list[StepStatus]:
     states = {name: reports.get(name, {}).get("state", "pending") for name in TRAINING_STEPS}
     errors = {name: reports.get(name, {}).get("error", "") for name in TRAINING_STEPS}
     unfinished = [name for name in TRAINING_STEPS if states[name] != "succeeded"]
-    if step.state == "cancelled":
+    if step.state == "succeeded":
+        # One that said nothing: the pipeline had no such step then.
+        states |= dict.fromkeys(unfinished, "succeeded")
+    elif step.state == "cancelled":
         states |= {name: "cancelled" for name in unfinished if states[name] != "failed"}
     elif step.state == "failed" and unfinished and "failed" not in states.values():
         # It ended before the one whose turn it was could say so.

@@ -1,3 +1,3 @@
 """The pipelines: their definition, their YAML, and where they are run."""
 
-TRAINING_STEPS = ("dataset", "train", "export", "register", "gate", "deploy")
+TRAINING_STEPS = ("dataset", "train", "export", "parity", "register", "gate", "deploy")

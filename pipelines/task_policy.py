@@ -88,8 +88,10 @@ POLICIES = {
     "dataset": TaskPolicy("Dataset", cached=True),
     # A lost node is worth a second training; what diverged would diverge again, for hours.
     "train": TaskPolicy("Train", image="trainer", size="training", retries=1),
-    # A missed parity stays missed, but is found out anew in minutes; MLflow may come back.
-    "export": TaskPolicy("Export and parity", image="trainer", size="analysis", cached=True),
+    # MLflow, with which it keeps its report too, may come back.
+    "export": TaskPolicy("Export", image="trainer", size="analysis", cached=True),
+    # What was missed stays missed; a lost pod is worth a second look.
+    "parity": TaskPolicy("Parity gate", retries=1),
     # The same file gives the same version again.
     "register": TaskPolicy("Register"),
     "gate": TaskPolicy("Promotion gate", size="analysis"),

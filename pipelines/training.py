@@ -22,6 +22,7 @@ def training_pipeline(settings: Settings) -> "GraphComponent":
     from components.dataset.component import dataset
     from components.evaluation.component import gate
     from components.export.component import export
+    from components.parity_gate.component import parity
     from components.registry.component import register
     from components.run_end.component import run_end
     from components.serving.component import deploy
@@ -30,7 +31,8 @@ def training_pipeline(settings: Settings) -> "GraphComponent":
     @dsl.pipeline(
         name="actverse-training",
         description=(
-            "Labelled frames → dataset → train → export with parity → register → gate → deploy"
+            "Labelled frames → dataset → train → export → parity gate → register → "
+            "promotion gate → deploy"
         ),
     )
     def training(
@@ -63,12 +65,13 @@ def training_pipeline(settings: Settings) -> "GraphComponent":
                 dataset=data.outputs["dataset"],
                 model=trained.outputs["model"],
             )
+            proven = parity(task_id=task_id, onnx=exported.outputs["onnx"])
             registered = register(
                 task_id=task_id,
                 model_name=model_name,
                 model=trained.outputs["model"],
                 onnx=exported.outputs["onnx"],
-            )
+            ).after(proven)
             gated = gate(
                 task_id=task_id,
                 model_name=model_name,
@@ -86,6 +89,7 @@ def training_pipeline(settings: Settings) -> "GraphComponent":
             "dataset": data,
             "train": trained,
             "export": exported,
+            "parity": proven,
             "register": registered,
             "gate": gated,
             "deploy": deployed,

@@ -37,8 +37,8 @@ def test_mice_are_learned_served_and_found_in_another_session(stack):
     dataset = outcome.facts("dataset")
     assert (dataset["train"], dataset["held_out"]) == (87, 23)
     assert outcome.facts("train")["metrics"]["mAP50"] > 0.5
-    assert outcome.facts("export")["matched"] > 0
-    assert outcome.facts("export")["box_error"] <= 0.5
+    assert outcome.facts("parity")["matched"] > 0
+    assert outcome.facts("parity")["box_error"] <= 0.5
 
     layout = stack.settings.layout
     parity_set = ParitySet.read(layout.model_version("mice", 1) / "parity_set")

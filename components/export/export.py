@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from components.detections import Detections, Tolerance
-from components.errors import ParityFailed, disk_errors
+from components.errors import disk_errors
 from components.export.graft import graft
 from components.export.parity import TOLERANCE, HeldOutFrame, check_parity, held_out_frames, spread
 from components.export.parity_report import ParityReport
@@ -32,7 +32,7 @@ class ExportResult:
 
     Attributes:
         model: the ONNX file.
-        parity_set: the folder of its parity set.
+        parity_set: the folder of its parity set; one that missed has none.
         card: what the file says of itself.
         report: how it compares with model.pt.
     """
@@ -41,18 +41,6 @@ class ExportResult:
     parity_set: Path
     card: ModelCard
     report: ParityReport
-
-    def parity_facts(self) -> dict[str, str | int | float]:
-        """The report's figures for whoever watches."""
-        facts: dict[str, str | int | float] = {
-            "frames": self.report.frames,
-            "confidence": self.report.confidence,
-            "matched": self.report.matched,
-            "box_error": self.report.box_error,
-            "score_error": self.report.score_error,
-            "keypoint_error": self.report.keypoint_error,
-        }
-        return facts | ({"warning": self.report.note} if self.report.note else {})
 
 
 def export_model(
@@ -66,6 +54,7 @@ def export_model(
     iou: float = 0.7,
     tolerance: Tolerance = TOLERANCE,
     opset: int = OPSET,
+    keep_missed: bool = False,
     progress: Progress = no_progress,
 ) -> ExportResult:
     """Export a model that was trained on a dataset; its held-out frames are the proof.
@@ -73,7 +62,7 @@ def export_model(
     Args:
         model_pt: the trained model.
         dataset: as ``components/dataset`` wrote it; ``images/val`` is the proof.
-        out, spec, imgsz, confidence, iou, tolerance, opset, progress: as of
+        out, spec, imgsz, confidence, iou, tolerance, opset, keep_missed, progress: as of
             ``export_on_frames``, whose errors it raises.
 
     Raises:
@@ -89,6 +78,7 @@ def export_model(
         iou=iou,
         tolerance=tolerance,
         opset=opset,
+        keep_missed=keep_missed,
         progress=progress,
     )
 
@@ -104,6 +94,7 @@ def export_on_frames(
     iou: float = 0.7,
     tolerance: Tolerance = TOLERANCE,
     opset: int = OPSET,
+    keep_missed: bool = False,
     progress: Progress = no_progress,
 ) -> ExportResult:
     """Write ``model.onnx``, its parity report and its parity set into ``out``, whole.
@@ -121,12 +112,15 @@ def export_on_frames(
         iou: threshold of the suppression.
         tolerance: how far the two models may lie apart.
         opset: version of the ONNX operators.
+        keep_missed: also write an export that misses parity, so that its report can be read
+            in its place; whoever goes on with it asks ``report.passed``. It has no parity set.
         progress: counts frames.
 
     Raises:
         NotFound: if ``model_pt`` is not there.
         BadInput: if it cannot be used, or is not for ``spec``.
-        ParityFailed: naming frame and figure; ``report`` is the ParityReport.
+        ParityFailed: naming frame and figure, unless what missed is kept; ``report`` is the
+            ParityReport.
         StorageFull: when the disk is full.
     """
     trained = TrainedModel(model_pt, spec, imgsz)
@@ -147,16 +141,13 @@ def export_on_frames(
             tolerance=tolerance,
             progress=progress,
         )
-        if not report.passed:
-            raise ParityFailed(
-                f"The export of {model_pt} does not behave like it: {report.fault}; look at "
-                "the parity report, and do not serve it.",
-                report,
-            )
+        if not keep_missed:
+            report.require(model_pt)
         (beside / REPORT).write_text(report.model_dump_json(indent=2), encoding="utf-8")
         (beside / REPORT_PAGE).write_text(report.markdown(), encoding="utf-8")
-        served = OnnxModel(beside / MODEL)
-        make_parity_set(served, frames, report).write(beside / PARITY_SET)
+        if report.passed:
+            served = OnnxModel(beside / MODEL)
+            make_parity_set(served, frames, report).write(beside / PARITY_SET)
     return ExportResult(out / MODEL, out / PARITY_SET, card, report)
 
 

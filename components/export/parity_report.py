@@ -5,12 +5,14 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict
 
 from components.detections import Comparison, Tolerance
+from components.errors import ParityFailed
 
 
 class Figures(BaseModel):
     """How far model.pt and model.onnx lie apart; see ``components.detections.Comparison``."""
 
-    model_config = ConfigDict(frozen=True)
+    # A figure that is no number belongs to a miss: it must be there again when it is read.
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
     matched: int
     unmatched: int
@@ -66,6 +68,27 @@ class ParityReport(Figures):
     batch_score_error: float
     batch_keypoint_error: float
     per_frame: tuple[FrameParity, ...]
+
+    def require(self, model: object) -> None:
+        """Raise ParityFailed, naming the model and the fault, unless the check has passed."""
+        if not self.passed:
+            raise ParityFailed(
+                f"The export of {model} does not behave like it: {self.fault}; look at the "
+                "parity report, and do not serve it.",
+                self,
+            )
+
+    def facts(self) -> dict[str, str | int | float]:
+        """The figures for whoever watches."""
+        facts: dict[str, str | int | float] = {
+            "frames": self.frames,
+            "confidence": self.confidence,
+            "matched": self.matched,
+            "box_error": self.box_error,
+            "score_error": self.score_error,
+            "keypoint_error": self.keypoint_error,
+        }
+        return facts | ({"warning": self.note} if self.note else {})
 
     def markdown(self) -> str:
         """The report as a page."""

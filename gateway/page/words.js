@@ -7,6 +7,7 @@ const STEPS = {
   labeling: "Request labels",
   train: "Train the model",
   export: "Export to ONNX",
+  parity: "Prove the export equal",
   csv: "CSV",
   json: "JSON",
   overlay: "Overlaid video",

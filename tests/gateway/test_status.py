@@ -12,6 +12,7 @@ from gateway.schemas import StepStatus, TaskStatus
 from gateway.status import task_status, usual_durations
 from gateway.tasks import create_task
 from gateway.work import Work
+from pipelines import TRAINING_STEPS
 
 NOW = datetime(2030, 1, 1, tzinfo=UTC)
 EVERY_STEP = {step: 10.0 for stages in FLOWS.values() for stage in stages for step in stage}
@@ -183,13 +184,13 @@ def test_training_is_paced_by_its_epochs() -> None:
         )
     )
     steps = steps_of(task)
-    assert list(steps) == ["dataset", "train", "export", "register", "gate", "deploy"]
+    assert list(steps) == list(TRAINING_STEPS)
     train = steps["train"]
     assert (train.done, train.total, train.unit, train.percent) == (20, 100, "epochs", 20.0)
     assert train.remaining_seconds == 400.0
     assert train.started == NOW - timedelta(seconds=100)
     assert steps["dataset"].remaining_seconds is None
-    durations = {"export": 10.0, "register": 2.0, "gate": 1.0, "deploy": 5.0}
+    durations = {"export": 8.0, "parity": 2.0, "register": 2.0, "gate": 1.0, "deploy": 5.0}
     durations = {f"training.{step}": seconds for step, seconds in durations.items()}
     assert left(task, durations) == 418.0
     assert left(task, {**durations, "training": 1000.0, "training.train": 1.0}) == 418.0
@@ -197,12 +198,16 @@ def test_training_is_paced_by_its_epochs() -> None:
     assert left(task, durations) is None
 
 
+def test_a_training_of_before_a_step_was_there_has_succeeded_all_the_same() -> None:
+    before = [a_report(name, "succeeded", 9, 1) for name in TRAINING_STEPS if name != "parity"]
+    steps = steps_of(a_task(a_training("succeeded", *before)))
+    assert {step.state for step in steps.values()} == {"succeeded"}
+
+
 def test_training_without_an_epoch_takes_what_is_usual() -> None:
     task = a_task(a_training("running", a_report("dataset", "running", 3)))
-    usual = {
-        f"training.{step}": 10.0 for step in ("dataset", "train", "export", "register", "gate")
-    }
-    assert left(task, {**usual, "training.deploy": 10.0}) == 57.0
+    usual = {f"training.{step}": 10.0 for step in TRAINING_STEPS}
+    assert left(task, usual) == 67.0
     assert left(a_task(a_step(TRAINING)), {TRAINING: 50.0}) == 50.0
     assert steps_of(task)["dataset"].state == "running"
 

@@ -41,7 +41,7 @@ def test_a_posted_task_can_be_looked_at(client: TestClient):
     assert process["state"] == "queued"
     assert [step["name"] for step in process["steps"]] == [
         "download", "validate", "convert", "extract", "preannotate", "labeling", "labels",
-        "dataset", "train", "export", "register", "gate", "deploy",
+        "dataset", "train", "export", "parity", "register", "gate", "deploy",
         "analyse", "csv", "json", "chunks", "overlay", "notebook", "results",
     ]  # fmt: skip
 

@@ -143,6 +143,31 @@ def test_a_step_that_left_no_word_fails_with_what_kubeflow_knows(lab: TrainingLa
         assert "There are no labels." in lab.end(task_id, "failed")
 
 
+def test_a_conversion_has_come_about_only_once_it_is_proven(lab: TrainingLab):
+    def told(task_id: str) -> set[str]:
+        with lab.sessions() as session:
+            names = session.scalars(select(Event.name).where(Event.task_id == task_id))
+            return {name for name in names if name.startswith("MODEL_CONVERSION")}
+
+    missed, proven = lab.task(), lab.task()
+    with lab.watching():
+        run = lab.run_of(missed)
+        for name in ("dataset", "train", "export"):
+            lab.report(missed, name)
+            run.task(name, "SUCCEEDED")
+        lab.report(missed, "parity", "failed", error="It does not behave like model.pt.")
+        run.task("parity", "FAILED")
+        run.become("FAILED", "the workflow failed")
+        assert lab.end(missed, "failed") == "It does not behave like model.pt."
+        lab.succeed(proven, lab.run_of(proven))
+        lab.end(proven, "succeeded")
+    assert told(missed) == {EventName.MODEL_CONVERSION_REQUESTED}
+    assert told(proven) == {
+        EventName.MODEL_CONVERSION_REQUESTED,
+        EventName.MODEL_CONVERSION_COMPLETED,
+    }
+
+
 @pytest.mark.parametrize("state", ["CANCELED", "SKIPPED"])
 def test_a_run_that_others_end_fails_its_task_and_says_so(lab: TrainingLab, state: str):
     task_id = lab.task()

@@ -31,7 +31,8 @@ from tests.helpers.tasks import set_step
 FACTS: dict[str, dict[str, Any]] = {
     "dataset": {"train": 8},
     "train": {"epoch": 2, "epochs": 3, "metrics": {"mAP50": 0.5}, "run_id": "of-mlflow"},
-    "export": {"matched": 1.0},
+    "export": {"file": "model.onnx", "bytes": 1},
+    "parity": {"matched": 1.0},
     "register": {"model": "ada-detect", "version": 1},
     "gate": {"earned": True},
     "deploy": {"model": "ada-detect", "version": 1, "promoted": True},

@@ -13,6 +13,7 @@ from components.export.export import export_model
 from components.export.parity_report import ParityReport
 from components.labels import LabelSpec
 from components.onnx_model import OnnxModel
+from components.parity_gate.parity_gate import require_parity
 from components.parity_set import ParitySet
 from tests.helpers.checkpoints import IMGSZ, SIZES, SPECS, held_out_frame, write_checkpoint
 
@@ -36,7 +37,7 @@ def test_the_folder_holds_model_report_and_parity_set(exported, task):
     assert "8 held-out frames" in page
     assert "passed" in page
     assert "| frame_000003.png | 120 x 200 |" in page
-    assert result.parity_facts()["matched"] == result.report.matched
+    assert result.report.facts()["matched"] == result.report.matched
     assert OnnxModel(result.model).card.labels == SPECS[task]
 
 
@@ -93,9 +94,10 @@ def test_other_architectures_pass_the_gate_too(architecture, datasets, tmp_path)
     assert onnx.load(result.model).opset_import[0].version == 18
 
 
-def test_an_export_that_misses_leaves_the_older_one_and_carries_its_report(
-    checkpoints, datasets, tmp_path, monkeypatch
-):
+@pytest.fixture
+def turned_colours(monkeypatch):
+    """Exports take BGR for RGB."""
+
     def turned(plain, card):
         model = export_graft(plain, card)
         (order,) = [node for node in model.graph.node if "rgb_order" in node.output]
@@ -104,6 +106,12 @@ def test_an_export_that_misses_leaves_the_older_one_and_carries_its_report(
 
     export_graft = export.graft
     monkeypatch.setattr(export, "graft", turned)
+
+
+@pytest.mark.usefixtures("turned_colours")
+def test_an_export_that_misses_leaves_the_older_one_and_carries_its_report(
+    checkpoints, datasets, tmp_path
+):
     out = tmp_path / "out"
     out.mkdir()
     (out / "older").write_text("stays")
@@ -114,6 +122,32 @@ def test_an_export_that_misses_leaves_the_older_one_and_carries_its_report(
     assert not report.passed
     assert report.fault in str(caught.value)
     assert "**failed**" in report.markdown()
+
+
+@pytest.mark.usefixtures("turned_colours")
+def test_an_export_that_misses_is_kept_for_its_report_if_that_is_wanted(
+    checkpoints, datasets, tmp_path
+):
+    out = tmp_path / "out"
+    missed = export_model(
+        checkpoints["detect"],
+        datasets["detect"],
+        out,
+        SPECS["detect"],
+        imgsz=IMGSZ,
+        keep_missed=True,
+    )
+    assert not missed.report.passed
+    assert files_in(out) == ["model.onnx", "parity.json", "parity.md"]
+    assert "**failed**: frame_0" in (out / "parity.md").read_text()
+    with pytest.raises(ParityFailed, match=r"frame_00000\d\.png: .* do not serve it") as caught:
+        require_parity(out)
+    assert caught.value.report == missed.report
+
+
+def test_an_export_that_passes_goes_through_the_gate(exported):
+    result = exported["pose"]
+    assert require_parity(result.model.parent) == result.report
 
 
 def test_a_model_of_other_classes_or_task_is_refused(checkpoints, datasets, tmp_path):
