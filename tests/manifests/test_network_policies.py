@@ -123,7 +123,7 @@ def test_other_namespaces_reach_what_their_label_says(overlay: str):
     for target in _PORTS.keys() & workloads(documents).keys():
         assert ends(documents, target) == set()
         asked = {
-            "actverse/pipelines": {"gateway": 8000, "mlflow": 5000, "triton": 8001},
+            "actverse/pipelines": {"gateway": 8000, "mlflow": 5000, "triton": 8001, "s3": 8333},
             "actverse/ingress": {"gateway": 8000, "mlflow": 5000, "label-studio": 8080},
             "actverse/monitoring": {"gateway": 8000, "triton": 8002},
         }
