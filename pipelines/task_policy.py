@@ -57,7 +57,7 @@ LABELS = {
 }
 """On every pod: what a NetworkPolicy knows them by."""
 
-_BACKOFF = {"backoff_duration": "15s", "backoff_factor": 4.0, "backoff_max_duration": "300s"}
+_BACKOFF_SECONDS, _BACKOFF_FACTOR = 15, 2
 _AMOUNT = re.compile(r"[1-9]\d*([KMGTPE]i?)?")
 _HOUR = 3600
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
@@ -86,11 +86,12 @@ class TaskPolicy:
 POLICIES = {
     # Reads the storage only, which may be away for a moment.
     "dataset": TaskPolicy("Dataset", cached=True),
-    # A lost node is worth a second training; what diverged would diverge again, for hours.
+    # What a moment of MLflow's or the storage's away has cost is worth a second training; what
+    # diverged would diverge again, for hours.
     "train": TaskPolicy("Train", image="trainer", size="training", retries=1),
     # MLflow, with which it keeps its report too, may come back.
     "export": TaskPolicy("Export", image="trainer", size="analysis", cached=True),
-    # What was missed stays missed; a lost pod is worth a second look.
+    # What was missed stays missed; a storage that was away is worth a second look.
     "parity": TaskPolicy("Parity gate", retries=1),
     # The same file gives the same version again.
     "register": TaskPolicy("Register"),
@@ -100,7 +101,7 @@ POLICIES = {
     "deploy": TaskPolicy("Deploy", retries=0),
     # It repeats what can be repeated itself, and is never the reason that a run fails.
     "run_end": TaskPolicy("Tell the gateway", retries=0),
-    # A video's failure is an outcome here, so what is repeated are lost pods alone.
+    # A video's failure is an outcome here, so what is repeated is what no outcome could tell.
     "fetch": TaskPolicy("Fetch and convert", size="analysis"),
     "analyse": TaskPolicy("Analyse", size="analysis"),
     "tables": TaskPolicy("CSV, JSON and chunks"),
@@ -127,13 +128,19 @@ def apply_policy(task: "PipelineTask", name: str, settings: Settings) -> None:
         settings.trainer_image if policy.image == "trainer" else settings.light_image
     )
     task.set_caching_options(policy.cached)
+    seconds = _seconds(name, policy, settings)
     if retries := min(policy.retries, settings.pipeline_retries):
-        task.set_retry(retries, **_BACKOFF)
+        task.set_retry(
+            retries,
+            backoff_duration=f"{_BACKOFF_SECONDS}s",
+            backoff_factor=float(_BACKOFF_FACTOR),
+            backoff_max_duration=f"{_all_attempts_seconds(retries, seconds)}s",
+        )
     _give(task, policy.size, settings)
     for key, value in LABELS.items():
         kubernetes.add_pod_label(task, key, value)
     kubernetes.set_security_context(task, run_as_user=USER, run_as_group=USER, run_as_non_root=True)
-    kubernetes.set_timeout(task, _seconds(name, policy, settings))
+    kubernetes.set_timeout(task, seconds)
     config_map = settings.pipeline_config_map
     kubernetes.use_config_map_as_env(task, config_map, {key: key for key in CONFIG_KEYS})
     kubernetes.use_config_map_as_env(
@@ -193,6 +200,17 @@ def _seconds(name: str, policy: TaskPolicy, settings: Settings) -> int:
     if name == "fetch":
         return int(settings.download_timeout + settings.step_timeout)
     return _HOUR if policy.size == "pipeline" else int(settings.step_timeout)
+
+
+def _all_attempts_seconds(retries: int, seconds: int) -> int:
+    """How long a task may take with all its attempts and the waits between them.
+
+    Argo begins no attempt, and ends the one that runs, that long after the first one began: it
+    bounds all of them, not a single wait (``backoff.maxDuration`` of its ``retryStrategy``). An
+    hour each is for nodes and images that are waited for.
+    """
+    waits = _BACKOFF_SECONDS * (_BACKOFF_FACTOR**retries - 1) // (_BACKOFF_FACTOR - 1)
+    return (retries + 1) * (seconds + _HOUR) + waits
 
 
 @contextmanager

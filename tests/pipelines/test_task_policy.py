@@ -173,6 +173,12 @@ def test_repeats_are_where_they_help(both: list[tuple[Compiled, str]], tmp_path:
     assert retries["dataset"] == retries["analyse"] == 2
     policies = [one.tasks[name]["retryPolicy"] for one, name in both if retries[name]]
     assert all(policy["backoffFactor"] > 1 for policy in policies)
+    # Argo counts it from the first attempt's begin, so it must leave time for each of them.
+    for one, name in both:
+        if retries[name]:
+            longest = int(one.tasks[name]["retryPolicy"]["backoffMaxDuration"].removesuffix("s"))
+            attempts = (retries[name] + 1) * int(one.pod(name)["activeDeadlineSeconds"])
+            assert longest > attempts + sum(15 * 2**n for n in range(retries[name])), name
     once = Compiled("training", tmp_path, pipeline_retries=0)
     assert not any("retryPolicy" in task for task in once.tasks.values())
 
