@@ -3,7 +3,9 @@
 A task ``train`` is two nodes of the workflow: ``train-driver`` decides whether and with what it
 runs, ``train`` runs it, in a pod of a child node. What Kubeflow Pipelines' API leaves out: a
 task's error and the name of its pod (kubeflow/pipelines issue 14007). So pods are named here
-as Argo names them: workflow, template, FNV-1a hash of the node's name.
+as Argo names them: workflow, template, FNV-1a hash of the node's name. The template is called as
+backend/src/v2/compiler/argocompiler/container.go calls it: after repeats, and after how many
+annotations and labels the pod has.
 """
 
 from collections.abc import Iterator
@@ -12,9 +14,12 @@ from typing import Any
 
 from pipelines.backend import RunState, TaskStatus
 from pipelines.spec_tasks import SpecTask
+from pipelines.task_policy import LABELS
 
 _DRIVER = "-driver"
-_ONCE = "system-container-impl"
+# Each pod of ours has labels and no annotation; older servers did not tell that in the name.
+_MARKS = (f"metadata-0-{len(LABELS)}-", "")
+_ONCE = ("system-container-impl",)
 _AGAIN = ("retry-system-container-impl", "retry-system-container-impl-onerror")
 
 
@@ -68,11 +73,15 @@ def task_pods(details: list[Any], task: str) -> Iterator[list[str]]:
             attempts = [a for n in range(len(nodes)) if (a := _attempt(int(node), n))]
             tried = [a for a in attempts if f"{workflow}-{a}" in nodes]
             for attempt in tried:
-                names = [f"{workflow}-{template}-{attempt}" for template in _AGAIN]
-                # An archive knows the node by its own name.
-                yield [*names, f"{workflow}-{attempt}"]
+                yield _names(workflow, _AGAIN, attempt)
             if not tried:
-                yield [f"{workflow}-{_ONCE}-{node}", child.pod_name]
+                yield _names(workflow, _ONCE, int(node))
+
+
+def _names(workflow: str, templates: tuple[str, ...], node: int) -> list[str]:
+    # An archive knows the node by its own name.
+    pods = [f"{workflow}-{mark}{template}-{node}" for mark in _MARKS for template in templates]
+    return [*pods, f"{workflow}-{node}"]
 
 
 def _nodes(details: list[Any], name: str) -> list[Any]:

@@ -1,7 +1,8 @@
 """A run's nodes as Kubeflow Pipelines tells of them, which runs a pipeline as an Argo workflow.
 
 What its converter leaves out (apiserver/server/api_converter.go, toApiPipelineTaskDetail) is
-left out here: a task has no error, no pod name and no id of its node; its children have.
+left out here: a task has no error, no pod name and no id of its node; its children have. Each
+pod has two labels, as every pod of a pipeline of ours.
 """
 
 import itertools
@@ -80,14 +81,15 @@ class ServedRun:
         ]
         if isinstance(log, str):
             nodes.append(self._node("executor", state, started, ended, []))
-            self.logs[f"{self.workflow}-system-container-impl-{node}"] = log
+            self.logs[f"{self.workflow}-metadata-0-2-system-container-impl-{node}"] = log
             return
         attempts = [fnv(f"{path}.executor({number})") for number in range(len(log))]
         nodes.append(self._node("executor", state, started, ended, attempts))
         for number, (attempt, text) in enumerate(zip(attempts, log, strict=True)):
             tried = state if number == len(log) - 1 else "FAILED"
             nodes.append(self._node(f"executor({number})", tried, started, ended, []))
-            self.logs[f"{self.workflow}-retry-system-container-impl-{attempt}"] = text
+            pod = f"{self.workflow}-metadata-0-2-retry-system-container-impl-{attempt}"
+            self.logs[pod] = text
 
     def driver(self, name: str, state: str) -> None:
         """Let a task have no more than its driver."""

@@ -64,7 +64,11 @@ def test_pods_are_named_as_argo_names_them():
     # A pod of a real cluster, and its node as that cluster's API tells of it.
     details = [node("analyse", "RUNNING", 0, ("myrun-zw4kn-3733972029",))]
     assert list(task_pods(details, "analyse")) == [
-        ["myrun-zw4kn-system-container-impl-3733972029", "myrun-zw4kn-3733972029"]
+        [
+            "myrun-zw4kn-metadata-0-2-system-container-impl-3733972029",
+            "myrun-zw4kn-system-container-impl-3733972029",
+            "myrun-zw4kn-3733972029",
+        ]
     ]
     name = "w-1.root.analyse.executor"
     attempts = [fnv(f"{name}({number})") for number in range(2)]
@@ -74,6 +78,6 @@ def test_pods_are_named_as_argo_names_them():
     ]
     pods = list(task_pods(details, "analyse"))
     assert [names[0] for names in pods] == [
-        f"w-1-retry-system-container-impl-{attempt}" for attempt in attempts
+        f"w-1-metadata-0-2-retry-system-container-impl-{attempt}" for attempt in attempts
     ]
     assert [names[-1] for names in pods] == [f"w-1-{attempt}" for attempt in attempts]
