@@ -16,7 +16,9 @@ from pipelines.kfp_errors import kfp_errors
 logger = logging.getLogger("actverse.pipeline")
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 30.0
-_NEEDED = "actverse needs Kubeflow Pipelines 2, with its API v2beta1"
+# An older server refuses the security context that each task has (kubeflow/kale issue 687).
+OLDEST = (2, 16)
+_NEEDED = f"actverse needs Kubeflow Pipelines {OLDEST[0]}, {OLDEST[0]}.{OLDEST[1]} or newer"
 
 
 class KfpConnection:
@@ -97,7 +99,8 @@ class KfpConnection:
                 "front of it: mend ACTVERSE_KFP_ENDPOINT or the token."
             ) from error
         version = str(content.get("tag_name", ""))
-        if (number := re.match(r"v?(\d+)\.\d", version)) and number[1] != "2":
+        number = re.match(r"v?(\d+)\.(\d+)", version)
+        if number and (int(number[1]) != OLDEST[0] or int(number[2]) < OLDEST[1]):
             raise BadInput(f"At {endpoint} is Kubeflow Pipelines {version}: {_NEEDED}.")
         if several and not wanted:
             raise BadInput(

@@ -62,7 +62,7 @@ class KfpServer:
         self.breaches: list[str] = []
         self.token = ""
         self.multi_user = False
-        self.version = "2.5.0"
+        self.version = "2.17.0"
         self.login_page = False
         self.faults: dict[str, list[int | Callable[[], None]]] = defaultdict(list)
         self.refused: dict[str, str] = {}
@@ -236,7 +236,13 @@ class KfpServer:
         return {}
 
     def _read_run_log(self, run_id: str, node_id: str, **_: Any) -> bytes:
-        logs = self._run(run_id).logs
+        run = self._run(run_id)
+        if node_id in run.waiting:
+            said = (
+                f'container "main" in pod "{node_id}" is waiting to start: {run.waiting[node_id]}'
+            )
+            raise _Answered(500, f"Failed to read logs for run {run_id}: {said}", 13)
+        logs = run.logs
         if node_id not in logs:
             raise _Answered(500, f"Failed to read logs for run {run_id}: pod not found.", 13)
         return logs[node_id].encode()
