@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipelines.kfp_tasks import moment, run_state, run_tasks, task_pods
 from pipelines.run_errors import error_sentence
 from pipelines.spec_tasks import pipeline_name, spec_tasks
 
+SAME_SECOND = 1.0
+# So Kubernetes says of a container without its image, ConfigMap or Secret.
+_WAITING = "waiting to start"
 _LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log"
 
 
@@ -44,10 +48,12 @@ class KubeflowBackend(PipelineBackend):
             if (there := self._first(request.name)) is None:
                 raise
             return there.run_id
+        # Somebody else may have submitted it in the same moment. Its times are whole seconds: once
+        # one is over, both see the same two and take the same one for the first.
+        time.sleep(SAME_SECOND)
         first = self._first(request.name)
         if first is None or first.run_id == made:
             return made
-        # Somebody else submitted it in the same moment: both see the same one as the first.
         self.cancel(made)
         return first.run_id
 
@@ -247,6 +253,8 @@ class KubeflowBackend(PipelineBackend):
                     raise
                 # So it says, too, that there is no such pod.
                 said = server_words(cause.body)
+                if _WAITING in said:
+                    raise NotFound(f"The step {task} has not begun: {said}.") from error
                 continue
             with kfp_errors(self._settings, f"show the log of {task}"):
                 for line in answer:

@@ -4,6 +4,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def server() -> Iterator[KfpServer]:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A small pipeline in the place of the training, and no home of anybody."""
+    """A small pipeline in the place of the training, no wait for a second one, nobody's home."""
+    monkeypatch.setattr("pipelines.kubeflow.SAME_SECOND", 0.0)
     for module in ("pipelines.kubeflow", "pipelines.local_backend"):
         monkeypatch.setattr(f"{module}.compile_pipeline", compile_tiny)
         monkeypatch.setattr(f"{module}.check_arguments", lambda name, arguments: None)
@@ -155,6 +157,33 @@ def test_of_two_that_submit_in_one_moment_one_run_goes_on(server: KfpServer):
     assert server.runs[run_id].fields["created_at"] == "2026-01-01T00:00:00Z"
     assert len(lost) == 1
     assert other.submit(request()) == run_id
+
+
+def test_two_that_see_only_their_own_run_at_first_keep_the_same_one(
+    server: KfpServer, monkeypatch: pytest.MonkeyPatch
+):
+    """Both look, then both create, in one second: the second look waits until it is over."""
+    backends = [backend_of(server) for _ in range(2)]
+    looked, created = threading.Barrier(2), threading.Barrier(2)
+    monkeypatch.setattr("pipelines.kubeflow.SAME_SECOND", 0.0)
+    monkeypatch.setattr("pipelines.kubeflow.time.sleep", lambda _: created.wait(20))
+    for backend in backends:
+        before = iter([None])
+
+        def first(name: str, ask: Any = backend._first, before: Any = before) -> Any:
+            if next(before, name) is None:
+                looked.wait(20)
+                return None
+            return ask(name)
+
+        monkeypatch.setattr(backend, "_first", first)
+    with ThreadPoolExecutor(2) as threads:
+        kept = list(threads.map(lambda backend: backend.submit(request()), backends))
+    assert len(set(kept)) == 1
+    states = {run.fields["run_id"]: run.fields["state"] for run in server.named("training-t-1")}
+    assert len(states) == 2
+    assert states.pop(kept[0]) == "PENDING"
+    assert list(states.values()) == ["CANCELED"]
 
 
 def test_the_later_of_two_runs_of_a_name_is_ended(server: KfpServer, monkeypatch):
@@ -283,6 +312,7 @@ def test_a_namespace_without_rights_is_named_with_what_to_grant(server: KfpServe
     [
         ({"version": "1.8.5"}, BadInput, "has no API v2beta1: actverse needs Kubeflow Pipelines 2"),
         ({"version": "3.0.0"}, BadInput, "is Kubeflow Pipelines 3.0.0: actverse needs"),
+        ({"version": "2.14.3"}, BadInput, r"2\.14\.3: actverse needs .* 2\.16 or newer"),
         ({"login_page": True}, Unauthorized, "does not know us"),
     ],
 )
