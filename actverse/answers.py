@@ -27,7 +27,7 @@ class Step(TypedDict):
 
 
 class PipelineRun(TypedDict):
-    """The pipeline run of a training; ``note`` says why it could not be looked at of late."""
+    """The pipeline run of a training; ``note`` says what holds it up, if anything."""
 
     backend: Literal["local", "kubeflow"]
     run_id: str

@@ -68,6 +68,11 @@ class PipelineSettings(BaseSettings):
     gpu_tolerations: tuple[str, ...] = Field(
         (), description="taints of the nodes with GPUs, each as KEY=VALUE:EFFECT or KEY:EFFECT"
     )
+    pipeline_start_timeout: float = Field(
+        6 * 3600.0,
+        gt=0,
+        description="seconds that a step's pod may wait for a node, its image and its settings",
+    )
     pipeline_retries: int = Field(2, ge=0, description="of a step where a repeat can help")
     pipeline_parallelism: int = Field(4, ge=1, description="videos analysed side by side")
 

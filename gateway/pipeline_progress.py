@@ -63,7 +63,7 @@ def percent(reports: dict[str, StepReport]) -> float:
 def _report(
     run: RunStatus, task: TaskStatus | None, report: StepReport | None, name: str
 ) -> StepReport | None:
-    fresh = report if report is not None and _of_this_run(run, report) else None
+    fresh = report if report is not None and of_this_run(run, report) else None
     if task is None or task.state is RunState.PENDING:
         return fresh
     if task.state is RunState.CACHED:
@@ -84,7 +84,8 @@ def _report(
     return _changed(told, "cancelled", ended=ended, error="")
 
 
-def _of_this_run(run: RunStatus, report: StepReport) -> bool:
+def of_this_run(run: RunStatus, report: StepReport) -> bool:
+    """Whether a report is not of an earlier run of the same task."""
     return run.created is None or report.started >= run.created.timestamp() - _SKEW_SECONDS
 
 

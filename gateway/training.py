@@ -35,6 +35,7 @@ from gateway.pipeline_runs import (
     run_name,
     watched,
 )
+from gateway.pipeline_stalls import StallWatch
 from gateway.steps.context import HandedOver, StepContext
 from pipelines import TRAINING_STEPS
 from pipelines.backend import PipelineBackend, RunRequest, RunState, RunStatus
@@ -53,6 +54,7 @@ class _Following:
         url: its page.
         away: since when it could not be looked at.
         told: what was last written down.
+        stalls: looks for steps that do not begin, where that may be.
     """
 
     run_id: str
@@ -61,6 +63,7 @@ class _Following:
     away: datetime | None = None
     reports: dict[str, StepReport] = field(default_factory=dict)
     told: dict[str, Any] = field(default_factory=dict)
+    stalls: StallWatch | None = None
 
 
 class Trainings:
@@ -179,6 +182,8 @@ class Trainings:
 
     def _follow(self, context: StepContext, run_id: str) -> dict[str, Any]:
         seen = _following(context, run_id)
+        if self._remote:
+            seen.stalls = StallWatch(self._settings, self._backend)
         due, hint = 0.0, None
         while True:
             context.check()
@@ -227,14 +232,16 @@ class Trainings:
             return None
         seen.url, seen.state, seen.away = run.url, run.state.value, None
         seen.reports = step_reports(run, reports)
-        return run if self._tell(context, seen) else None
+        note = seen.stalls.look(run, reports) if seen.stalls else ""
+        return run if self._tell(context, seen, note) else None
 
     def _status(self, run_id: str, task_id: str) -> RunStatus:
         try:
             return self._backend.status(run_id)
         except NotFound as error:
-            # Whose answer is not Kubeflow's, a proxy's say, knows no other run either.
-            if self._backend.find(run_name(task_id)) is not None:
+            # An answer that is not Kubeflow's own, a proxy's say: the run is there.
+            there = self._backend.find(run_name(task_id))
+            if there is not None and there.run_id == run_id:
                 raise Unavailable(str(error)) from error
             where = " in Kubeflow Pipelines" if self._remote else ""
             raise StepFailed(

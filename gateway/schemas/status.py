@@ -38,7 +38,9 @@ class PipelineRunStatus(BaseModel):
         description="as Kubeflow Pipelines names it; empty until it was looked at",
         examples=["RUNNING"],
     )
-    note: str = Field(description="why it could not be looked at of late; empty if it could")
+    note: str = Field(
+        description="why it could not be looked at of late, or what holds it up; else empty"
+    )
 
 
 class ProcessStatus(BaseModel):

@@ -190,6 +190,59 @@ def test_a_run_that_was_deleted_fails_its_task_and_says_so(lab: TrainingLab):
         assert "was deleted in Kubeflow Pipelines" in lab.end(task_id, "failed")
 
 
+def test_a_deleted_run_whose_name_another_one_bears_by_now_fails_its_task(lab: TrainingLab):
+    task_id = lab.task()
+    with lab.watching():
+        run = lab.run_of(task_id)
+        # Whoever has deleted it submits it again before anybody has looked.
+        other = lab.kfp.runs.pop(run.fields["run_id"])
+        other.fields["run_id"] = "another"
+        lab.kfp.runs["another"] = other
+        assert "was deleted in Kubeflow Pipelines" in lab.end(task_id, "failed")
+
+
+def _away(**past: float) -> str:
+    return (now() - timedelta(**past)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_step_whose_pod_does_not_start_is_told_with_what_it_waits_for(lab: TrainingLab):
+    task_id = lab.task()
+    with lab.watching():
+        run = lab.run_of(task_id)
+        lab.report(task_id, "dataset")
+        run.task("dataset", "SUCCEEDED", started=_away(minutes=20))
+        run.task("train", started=_away(minutes=2))
+        run.become("RUNNING")
+        lab.told(task_id, state="RUNNING", note="")
+        assert lab.status(task_id).process_status.pipeline_run.note == ""
+        waiting = "trying and failing to pull image"
+        run.task("train", started=_away(minutes=10), waiting=waiting)
+        lab.told(task_id, note="The step train has not begun since")
+        lab.told(task_id, note="'kubectl --namespace kubeflow get pods'")
+        lab.told(task_id, note=waiting)
+        # It was only the image that took long.
+        lab.report(task_id, "train", "running")
+        lab.told(task_id, state="RUNNING")
+        note = lambda: lab.status(task_id).process_status.pipeline_run.note  # noqa: E731
+        wait_until(lambda: note() == "", what="the note to go")
+        lab.succeed(task_id, run)
+        lab.end(task_id, "succeeded")
+
+
+@pytest.mark.parametrize("reported", [True, False])
+def test_a_step_that_never_starts_is_given_up_and_its_run_ended(lab: TrainingLab, reported: bool):
+    """Also a repeat of what has failed, though that has reported once."""
+    task_id = lab.task()
+    with lab.watching(pipeline_start_timeout=3600.0):
+        run = lab.run_of(task_id)
+        run.task("dataset", started=_away(hours=2))
+        if reported:
+            lab.report(task_id, "dataset", "failed", ended=now().timestamp() - 7200)
+        run.become("RUNNING")
+        assert "The step dataset has not begun since" in lab.end(task_id, "failed")
+        wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
+
+
 def test_a_run_that_ends_without_its_steps_word_fails_its_task(lab: TrainingLab):
     task_id = lab.task()
     with lab.watching():

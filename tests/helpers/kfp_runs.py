@@ -35,12 +35,14 @@ class ServedRun:
         fields: a V2beta1Run, without its details.
         nodes: those of each task, as V2beta1PipelineTaskDetail.
         logs: the text of each pod.
+        waiting: what each pod that has not started waits for.
     """
 
     fields: dict[str, Any]
     workflow: str
     nodes: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     logs: dict[str, str] = field(default_factory=dict)
+    waiting: dict[str, str] = field(default_factory=dict)
 
     @property
     def over(self) -> bool:
@@ -64,11 +66,13 @@ class ServedRun:
         log: str | list[str] = "",
         started: str = "",
         ended: str = "",
+        waiting: str = "",
     ) -> None:
         """Let a task's nodes be in a state.
 
         Args:
             log: what its pod prints; of a task that is repeated, each attempt's.
+            waiting: what its pod waits for, if it has not started.
         """
         started = started or wire_time()
         over = state not in ("RUNNING", "PENDING")
@@ -81,7 +85,10 @@ class ServedRun:
         ]
         if isinstance(log, str):
             nodes.append(self._node("executor", state, started, ended, []))
-            self.logs[f"{self.workflow}-metadata-0-2-system-container-impl-{node}"] = log
+            pod = f"{self.workflow}-metadata-0-2-system-container-impl-{node}"
+            self.logs[pod] = log
+            if waiting:
+                self.waiting[pod] = waiting
             return
         attempts = [fnv(f"{path}.executor({number})") for number in range(len(log))]
         nodes.append(self._node("executor", state, started, ended, attempts))
