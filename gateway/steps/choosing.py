@@ -7,7 +7,7 @@ from pathlib import Path
 from components.errors import BadLabels, NotFound
 from components.frame_results import FrameResult, chunk_paths, read_chunk
 from components.labeling.draft import KEPT, load_draft
-from components.video.extract import frame_index, frame_name
+from components.video.extract import frame_index, frame_name, uniform_indices
 from components.video.probe import VideoFacts
 from components.video.selection.options import SelectionOptions
 from components.video.selection.selection import Selection
@@ -55,6 +55,7 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
     global model disagrees; it keeps away from what is labelled already, and from the stretch of
     the video that is held out.
     """
+    from components.video.selection.scanned import scanned_indices
     from components.video.selection.select import select_frames
 
     work, facts = context.work, _facts(context)
@@ -77,9 +78,11 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
         if context.earlier:
             found = _analysed(context, context.earlier[-1])
             if model := _global_model(context):
-                other = _scanned(context, video, facts, *model, names=work.names)
+                spread_out = uniform_indices(facts.frame_count, _SCANNED)
+                other = _scanned(context, video, facts, *model, spread_out, names=work.names)
         elif model:
-            found = _scanned(context, video, facts, *model)
+            indices = scanned_indices(facts.frame_count, facts.fps, _SCANNED)
+            found = _scanned(context, video, facts, *model, indices)
     # Closed, since they hold a model, and need not be read to their end.
     with closing(found), closing(other):
         return select_frames(
@@ -118,14 +121,13 @@ def _scanned(
     facts: VideoFacts,
     name: str,
     version: int,
+    indices: list[int],
     names: tuple[str, ...] = (),
 ) -> Generator[FrameResult, None, None]:
-    """What a served model finds in a part of the frames; nothing if it does not know ``names``."""
+    """What a served model finds in the frames of ``indices``; nothing without all ``names``."""
     from components.analysis.scan import scan
-    from components.video.extract import uniform_indices
     from gateway.steps.analysis import open_model
 
-    indices = uniform_indices(facts.frame_count, _SCANNED)
     work = context.work
     with open_model(context, name, version) as model:
         if not set(names) <= set(model.card.labels.names):

@@ -11,7 +11,7 @@ from components.frame_results import FrameResult
 
 WEIGHTS = {"doubt": 0.3, "vanish": 0.2, "jump": 0.15, "points": 0.1, "disagreement": 0.25}
 # Frames farther apart than this tell nothing about each other's boxes.
-_NEIGHBOUR_SECONDS = 1.0
+NEIGHBOUR_SECONDS = 1.0
 # Boxes whose centres lie farther apart than this many times their size are two objects.
 _SAME_OBJECT = 2.0
 
@@ -145,7 +145,7 @@ def _doubt(scores: np.ndarray, threshold: float) -> float:
 
 def _link(a: _Found, b: _Found) -> tuple[float, float] | None:
     """Vanish and jump between two neighbouring frames; None where they are too far apart."""
-    if b.timestamp - a.timestamp > _NEIGHBOUR_SECONDS:
+    if b.timestamp - a.timestamp > NEIGHBOUR_SECONDS:
         return None
     total = len(a.xyxy) + len(b.xyxy)
     if total == 0:
