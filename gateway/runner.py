@@ -180,6 +180,7 @@ class StepRunner:
                 labeling=_other(read_task(session, work.labeling_task_id, task.user_id))
                 if work.labeling_task_id
                 else None,
+                attempt=step.attempt,
             )
         if step.attempt > 1 and step.name in _ALONE:
             layout = context.layout

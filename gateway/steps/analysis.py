@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from components.errors import NotFound
 from gateway.flows import TRAINING
 from gateway.steps.context import StepContext
+from gateway.steps.optional_model import NoModel, optional_model
 
 if TYPE_CHECKING:
     from components.serving.status import ServedModel
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 def preannotate(context: StepContext) -> dict[str, Any]:
     """Label the frames with a model that is served, if there is one; without one that is said.
 
-    In a further round that is the user's own, if it is served, else the global one.
+    In a further round that is the user's own, if it is served, else the global one. A model
+    that is broken, or stays away for some attempts, is told as none.
     """
     work, settings = context.work, context.settings
     if work.labels_path:
@@ -21,31 +23,36 @@ def preannotate(context: StepContext) -> dict[str, Any]:
     names = [work.served_name(context.user_id)] if work.round > 1 else []
     names += [settings.global_model] if settings.global_model else []
     if not names:
-        return _unlabelled("no global model is set")
+        return _unlabelled("no global model is set: the frames go out unlabelled")
     if not settings.triton_url:
         return _unlabelled("no Triton is set: the frames go out unlabelled")
-    served = served_versions(context)
-    name = next((name for name in names if name in served), "")
-    if not name:
-        return _unlabelled(f"no model {' or '.join(names)} is served: the frames go out unlabelled")
     from components.analysis.preannotate import preannotate as run
 
-    frames = context.storage.bring(context.layout.frames(context.task_id))
     target = context.layout.preannotations(context.task_id)
-    with open_model(context, name, served[name]) as model:
-        facts = run(
-            frames,
-            target,
-            model,
-            confidence=work.confidence,
-            iou=work.iou,
-            name=name,
-            version=served[name],
-            task=work.task,
-            names=work.names,
-            keypoints=work.keypoints,
-            progress=context.progress,
-        )
+    try:
+        with optional_model(context):
+            served = served_versions(context)
+        name = next((name for name in names if name in served), "")
+        if not name:
+            none = f"no model {' or '.join(names)} is served"
+            return _unlabelled(f"{none}: the frames go out unlabelled")
+        frames = context.storage.bring(context.layout.frames(context.task_id))
+        with optional_model(context), open_model(context, name, served[name]) as model:
+            facts = run(
+                frames,
+                target,
+                model,
+                confidence=work.confidence,
+                iou=work.iou,
+                name=name,
+                version=served[name],
+                task=work.task,
+                names=work.names,
+                keypoints=work.keypoints,
+                progress=context.progress,
+            )
+    except NoModel as error:
+        return _unlabelled(f"the frames go out unlabelled: {error}")
     context.storage.keep(target)
     reason = ""
     if not facts["objects"]:

@@ -9,10 +9,12 @@ from components.frame_results import FrameResult, chunk_paths, read_chunk
 from components.labeling.draft import KEPT, load_draft
 from components.video.extract import frame_index, frame_name, uniform_indices
 from components.video.probe import VideoFacts
-from components.video.selection.options import SelectionOptions
+from components.video.selection.options import SelectionOptions, Strategy
 from components.video.selection.selection import Selection
 from gateway.steps.context import OtherTask, StepContext
+from gateway.steps.optional_model import NoModel, optional_model
 
+_BY_MODEL = ("uncertain", "active")
 # Enough to see where a model is unsure, without analysing a whole video for it.
 _SCANNED = 600
 # A finding this unsure is of interest though it would not be drawn.
@@ -54,13 +56,35 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
     A further round chooses by what the analysis of the round before found, and by where the
     global model disagrees; it keeps away from what is labelled already, and from the stretch of
     the video that is held out.
+
+    The global model is asked only by a strategy that needs it. A first round that was asked for
+    one waits for it, and fails with it; any other goes on without a model that is away or broken,
+    and notes why.
     """
+    strategy = context.work.strategy or "active"
+    if strategy not in _BY_MODEL:
+        return _select(context, video, strategy)
+    if context.work.strategy and not context.earlier:
+        return _select(context, video, strategy, _global_model(context))
+    alone: Strategy = strategy if context.earlier else "uniform"
+    try:
+        with optional_model(context):
+            model = _global_model(context)
+            return _select(context, video, strategy if model else alone, model)
+    except NoModel as error:
+        chosen = _select(context, video, alone)
+        notes = filter(None, [chosen.note, f"chosen without the global model: {error}"])
+        return chosen.model_copy(update={"note": "; ".join(notes)})
+
+
+def _select(
+    context: StepContext, video: Path, strategy: Strategy, model: tuple[str, int] | None = None
+) -> Selection:
+    """Choose by a strategy; ``model`` is the global one."""
     from components.video.selection.scanned import scanned_indices
     from components.video.selection.select import select_frames
 
     work, facts = context.work, _facts(context)
-    model = None if context.earlier else _global_model(context)
-    strategy = work.strategy or ("active" if model or context.earlier else "uniform")
     taken, apart = _taken(context), work.min_seconds_apart
     if apart is None and taken:
         # Between those that are labelled already there is to be room for as many more.
@@ -74,15 +98,14 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
     )
     found: Generator[FrameResult, None, None] = _nothing()
     other: Generator[FrameResult, None, None] = _nothing()
-    if strategy in ("uncertain", "active"):
-        if context.earlier:
-            found = _analysed(context, context.earlier[-1])
-            if model := _global_model(context):
-                spread_out = uniform_indices(facts.frame_count, _SCANNED)
-                other = _scanned(context, video, facts, *model, spread_out, names=work.names)
-        elif model:
-            indices = scanned_indices(facts.frame_count, facts.fps, _SCANNED)
-            found = _scanned(context, video, facts, *model, indices)
+    if strategy in _BY_MODEL and context.earlier:
+        found = _analysed(context, context.earlier[-1])
+        if model:
+            spread_out = uniform_indices(facts.frame_count, _SCANNED)
+            other = _scanned(context, video, facts, *model, spread_out, names=work.names)
+    elif strategy in _BY_MODEL and model:
+        indices = scanned_indices(facts.frame_count, facts.fps, _SCANNED)
+        found = _scanned(context, video, facts, *model, indices)
     # Closed, since they hold a model, and need not be read to their end.
     with closing(found), closing(other):
         return select_frames(

@@ -70,6 +70,7 @@ class StepContext:
             the video when it was fetched.
         earlier: the rounds before this one, the first one first.
         labeling: the task whose labels this one brings, if any.
+        attempt: which one of the step's this is, from 1.
         progress: tells how far the step is, in the unit of its plan; raises as ``check`` does.
         check: raises when the step is to be left: another has it, or the worker stops.
     """
@@ -84,6 +85,7 @@ class StepContext:
     check: Callable[[], None]
     earlier: tuple[OtherTask, ...] = ()
     labeling: OtherTask | None = None
+    attempt: int = 1
 
     @property
     def layout(self) -> Layout:

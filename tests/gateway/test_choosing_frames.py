@@ -1,6 +1,7 @@
 """Which frames a task's step chooses: by default, and in a round behind another."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from components.dataset.facts import SPLIT
 from components.dataset.held_out import write_held_out
-from components.errors import BadInput, BadLabels
+from components.errors import BadInput, BadLabels, Unavailable
 from components.files import write_text
 from components.frame_results import FrameResult, write_chunk
 from components.labeling.draft import KEPT, save_draft
@@ -22,6 +23,7 @@ from components.video.writer import Mp4Writer
 from gateway.steps.choosing import choose_frames, labelled_frames
 from gateway.steps.context import OtherTask, StepContext
 from gateway.work import Work
+from tests.helpers.servers import free_ports
 from tests.helpers.videos import picture
 
 FRAMES, FPS = 100, 25
@@ -120,6 +122,21 @@ def test_a_further_round_asks_for_what_its_model_was_unsure_of(context, settings
     indices = _indices(context("t-1", num_frames=3, strategy="uncertain"), video)
     assert indices[0] in (20, 24)
     assert indices[1:] == [52, 70]
+
+
+@pytest.mark.parametrize("strategy", [None, "uncertain"])
+def test_a_further_round_does_without_a_second_opinion(context, settings, video, strategy):
+    _round(settings, "t-1", (10, 40, 90), held_out=(90,), unsure=(24, 52))
+    work = {"num_frames": 2, "strategy": strategy}
+    alone = choose_frames(context("t-1", **work), video)
+    url = f"127.0.0.1:{free_ports(1)[0]}"
+    away = settings.model_copy(update={"triton_url": url, "global_model": "global"})
+    asked = replace(context("t-1", **work), settings=away)
+    with pytest.raises(Unavailable):
+        choose_frames(asked, video)
+    chosen = choose_frames(replace(asked, attempt=5), video)
+    assert chosen.frames == alone.frames
+    assert chosen.note.startswith("chosen without the global model: Triton at ")
 
 
 @pytest.mark.parametrize("strategy", ["uniform", "diverse", "motion", "uncertain", "active"])

@@ -34,11 +34,15 @@ def test_our_own_services_are_waited_for_longer(settings, sessions, file_path, e
         step = claim_step(session, task_id, "download", "w1", timedelta(seconds=30))
     assert step.attempt == MAX_ATTEMPTS
 
+    attempts = []
+
     def fail(context):
+        attempts.append(context.attempt)
         raise error
 
     ended = StepRunner(settings, sessions, open_storage(settings)).run(step, "w1", fail)
     assert ended.outcome is outcome
+    assert attempts == [MAX_ATTEMPTS]
     with sessions() as session:
         row = read_task(session, task_id).steps[0]
         assert row.error == str(error)

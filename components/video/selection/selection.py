@@ -37,7 +37,7 @@ class Selection(BaseModel):
     fps: float
     frame_count: int
     frames: tuple[SelectedFrame, ...]
-    note: str = Field("", description="why there are fewer than asked for")
+    note: str = Field("", description="why there are fewer than asked for, or no model was asked")
 
     def write(self, folder: Path) -> None:
         """Write ``selection.json`` into ``folder``, whole.

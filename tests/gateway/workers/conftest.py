@@ -1,5 +1,7 @@
 """Real workers on each broker, a served model, and a clip."""
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +33,20 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def dying_model(served: TritonServer) -> Iterator[str]:
+    """The name of a model that Triton calls ready, and whose process is gone."""
+    repository = ModelRepository(served.settings)
+    write_tiny_model(repository.onnx("dying", 1), task="pose")
+    repository.write_config("dying", {1})
+    with TritonControl(served.url) as control:
+        control.load("dying")
+        for stub in served.stubs("dying"):
+            os.kill(stub, signal.SIGKILL)
+        yield "dying"
+        control.unload("dying")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from components.errors import StepFailed, Unavailable
 from components.settings import Settings
 from components.storage import open_storage
 from components.video.extract import uniform_indices
@@ -17,7 +18,7 @@ from gateway.steps.choosing import choose_frames
 from gateway.steps.context import StepContext
 from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
-from tests.helpers.servers import TritonServer
+from tests.helpers.servers import TritonServer, free_ports
 
 WH = (96, 64)
 # More than ten minutes, in few frames.
@@ -49,7 +50,9 @@ def settings(tmp_path: Path, served: TritonServer) -> Settings:
 
 @pytest.fixture
 def context(settings: Settings) -> Callable[..., StepContext]:
-    def make(video: Path, settings: Settings = settings, **work: Any) -> StepContext:
+    def make(
+        video: Path, settings: Settings = settings, attempt: int = 1, **work: Any
+    ) -> StepContext:
         return StepContext(
             settings=settings,
             storage=open_storage(settings),
@@ -59,9 +62,55 @@ def context(settings: Settings) -> Callable[..., StepContext]:
             facts={"convert": {"video": probe_video(video).model_dump(mode="json")}},
             progress=lambda done, total, **facts: None,
             check=lambda: None,
+            attempt=attempt,
         )
 
     return make
+
+
+@pytest.fixture
+def away(settings: Settings) -> Settings:
+    """With a Triton that does not answer."""
+    return settings.model_copy(update={"triton_url": f"127.0.0.1:{free_ports(1)[0]}"})
+
+
+def test_a_triton_that_stays_away_is_done_without(context, clip: Path, away: Settings):
+    with pytest.raises(Unavailable):
+        choose_frames(context(clip, away), clip)
+    chosen = choose_frames(context(clip, away, attempt=5, num_frames=3), clip)
+    assert chosen.options.strategy == "uniform"
+    assert [frame.index for frame in chosen.frames] == uniform_indices(24, 3)
+    assert chosen.note.startswith(
+        f"chosen without the global model: Triton at {away.triton_url} did not answer"
+    )
+
+
+def test_a_model_whose_process_has_died_is_done_without(
+    context, clip: Path, settings: Settings, dying_model: str
+):
+    broken = settings.model_copy(update={"global_model": dying_model})
+    chosen = choose_frames(context(clip, broken, num_frames=3), clip)
+    assert chosen.options.strategy == "uniform"
+    assert chosen.note.startswith("chosen without the global model: Triton could not do its part")
+
+
+def test_who_asks_for_a_model_hears_that_it_is_broken(
+    context, clip: Path, settings: Settings, dying_model: str
+):
+    broken = settings.model_copy(update={"global_model": dying_model})
+    with pytest.raises(StepFailed):
+        choose_frames(context(clip, broken, attempt=5, strategy="active"), clip)
+
+
+def test_who_asks_for_a_model_waits_for_triton(context, clip: Path, away: Settings):
+    with pytest.raises(Unavailable):
+        choose_frames(context(clip, away, attempt=5, strategy="uncertain"), clip)
+
+
+@pytest.mark.parametrize("strategy", ["uniform", "diverse", "motion"])
+def test_who_asks_for_no_model_needs_no_triton(context, clip: Path, away: Settings, strategy: str):
+    chosen = choose_frames(context(clip, away, num_frames=3, strategy=strategy), clip)
+    assert (chosen.options.strategy, chosen.note) == (strategy, "")
 
 
 def test_a_box_that_jumps_in_a_long_video_is_chosen(context, long_video: Path):

@@ -8,6 +8,7 @@ import cv2
 import pytest
 from fastapi.testclient import TestClient
 
+from components.errors import Unavailable
 from components.serving.control import TritonControl
 from components.serving.repository import ModelRepository
 from components.settings import Settings
@@ -19,7 +20,7 @@ from gateway.steps.analysis import preannotate
 from gateway.steps.context import StepContext
 from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
-from tests.helpers.servers import TritonServer
+from tests.helpers.servers import TritonServer, free_ports
 from tests.helpers.tiny_onnx import draw_frame, write_tiny_model
 
 TASK = "t-000000000001"
@@ -44,7 +45,7 @@ def step(settings: Settings) -> Callable[..., dict[str, Any]]:
     for seed in range(3):
         cv2.imwrite(str(frames / f"frame_{seed:06d}.png"), draw_frame((192, 144), seed=seed)[0])
 
-    def run(settings: Settings = settings, **work: Any) -> dict[str, Any]:
+    def run(settings: Settings = settings, attempt: int = 1, **work: Any) -> dict[str, Any]:
         return preannotate(
             StepContext(
                 settings=settings,
@@ -55,6 +56,7 @@ def step(settings: Settings) -> Callable[..., dict[str, Any]]:
                 facts={},
                 progress=lambda done, total, **facts: None,
                 check=lambda: None,
+                attempt=attempt,
             )
         )
 
@@ -117,7 +119,7 @@ def test_a_further_round_falls_back_to_the_global_model(step):
             "no model ada-detect or global is served: the frames go out unlabelled",
         ),
         ({"triton_url": ""}, {}, "no Triton is set: the frames go out unlabelled"),
-        ({"global_model": ""}, {}, "no global model is set"),
+        ({"global_model": ""}, {}, "no global model is set: the frames go out unlabelled"),
         ({}, {"labels_path": "labels"}, "labels were given"),
     ],
 )
@@ -126,6 +128,27 @@ def test_without_a_model_the_frames_go_out_unlabelled(
 ):
     facts = step(settings.model_copy(update=change), **work)
     assert facts == {"model": "", "reason": reason}
+    assert not settings.layout.preannotations(TASK).exists()
+
+
+@pytest.mark.parametrize("work", [{}, {"round": 2}])
+def test_a_triton_that_stays_away_does_not_end_the_task(step, settings: Settings, work: dict):
+    away = settings.model_copy(update={"triton_url": f"127.0.0.1:{free_ports(1)[0]}"})
+    with pytest.raises(Unavailable):
+        step(away, **work)
+    facts = step(away, attempt=5, **work)
+    assert facts["model"] == ""
+    assert facts["reason"].startswith(
+        f"the frames go out unlabelled: Triton at {away.triton_url} did not answer"
+    )
+
+
+def test_a_model_whose_process_has_died_does_not_end_the_task(
+    step, settings: Settings, dying_model: str
+):
+    facts = step(settings.model_copy(update={"global_model": dying_model}))
+    assert facts["model"] == ""
+    assert facts["reason"].startswith("the frames go out unlabelled: Triton could not do its part")
     assert not settings.layout.preannotations(TASK).exists()
 
 
