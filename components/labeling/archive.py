@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import io
 import lzma
 import stat
 import tarfile
@@ -24,6 +25,8 @@ MAX_RATIO = 100
 
 _SMALL_BYTES = 64 * 2**20
 _CHUNK = 2**16
+_DIRECTORY_ENTRY = b"PK\1\2"
+_MAX_ENTRY_BYTES = 512  # in the directory of a zip, in the mean: 46 and the file's path
 _MAX_HEADER = 2**20  # tarfile takes a header's text into memory whole
 _SUFFIXES = (".zip", ".tar.gz", ".tgz")
 _BROKEN = (
@@ -75,9 +78,7 @@ class _Target:
         """
         self.entries += 1
         if self.entries > MAX_ENTRIES:
-            raise TooLarge(
-                f"{self.archive.name} holds more than {MAX_ENTRIES} files: give it in parts."
-            )
+            raise _too_many(self.archive)
         # Windows' rules are the stricter ones, and some tools write its paths.
         inside = PureWindowsPath(name)
         if inside.anchor or ".." in inside.parts:
@@ -123,7 +124,7 @@ class _Target:
 
 def _unzip(path: Path, target: _Target) -> None:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _CountedZip(io.FileIO(path)) as stream, zipfile.ZipFile(stream) as archive:
             for member in archive.infolist():
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -141,6 +142,23 @@ def _unzip(path: Path, target: _Target) -> None:
         raise _broken(path, error) from error
     except OSError as error:
         raise _unusable(path, error) from error
+
+
+class _CountedZip(io.BufferedReader):
+    """A zip of which nobody reads a directory of too many entries.
+
+    The standard library reads the directory whole and makes an object of each entry there,
+    whatever number of them the end of the file states (APPNOTE.TXT, 4.3.14 and 4.3.16). So what
+    counts is what it reads.
+    """
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is not None and size > MAX_ENTRIES * _MAX_ENTRY_BYTES:
+            raise _too_many(Path(self.name))
+        piece = super().read(size)
+        if piece.count(_DIRECTORY_ENTRY) > MAX_ENTRIES:
+            raise _too_many(Path(self.name))
+        return piece
 
 
 def _untar(path: Path, target: _Target) -> None:
@@ -191,6 +209,13 @@ class _Counted:
         while (left := place - self.tell()) > 0 and self.read(min(left, _CHUNK)):
             pass
         return self.tell()
+
+
+def _too_many(path: Path) -> TooLarge:
+    return TooLarge(
+        f"{path.name} holds more than {MAX_ENTRIES} files, or paths too long for as many: give it "
+        "in parts."
+    )
 
 
 def _broken(path: Path, error: Exception) -> BadLabels:

@@ -2,8 +2,10 @@
 
 import io
 import stat
+import struct
 import tarfile
 import tempfile
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -149,6 +151,57 @@ def test_too_many_files_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         _zip(path, {f"{i}.txt": b"" for i in range(4)})
     else:
         _tar(path, *((_member(f"{i}.txt"), b"") for i in range(4)))
+    with pytest.raises(TooLarge, match="more than 3 files"):
+        _content(path)
+
+
+def _directory(
+    path: Path, entries: int, *, said: int, name: str = "a", zip64: bool = False
+) -> Path:
+    """A zip that is nothing but the directory of so many files; its end says ``said``."""
+    entry = struct.pack("<4s6H3I5H2I", b"PK\1\2", *[20] * 2, *[0] * 7, len(name), *[0] * 6)
+    directory = (entry + name.encode()) * entries
+    end64 = b""
+    if zip64:
+        sizes = (said, said, len(directory), 0)
+        end64 = struct.pack("<4sQ2H2I4Q", b"PK\6\6", 44, 45, 45, 0, 0, *sizes)
+        end64 += struct.pack("<4sIQI", b"PK\6\7", 0, len(directory), 1)
+    number, size = (0xFFFF, 0xFFFFFFFF) if zip64 else (said, len(directory))
+    end = struct.pack("<4s4H2IH", b"PK\5\6", 0, 0, number, number, size, 0, 0)
+    path.write_bytes(directory + end64 + end)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("entries", "said", "name", "zip64"),
+    [
+        pytest.param(400_000, 400_000, "a", True, id="zip64"),
+        pytest.param(400_000, 1, "a", False, id="a lying number"),
+        pytest.param(400_000, 1, "a", True, id="a lying number in zip64"),
+        pytest.param(9_000, 9_000, "a" * 6000, False, id="long names"),
+    ],
+)
+def test_the_directory_of_too_many_files_is_not_taken_into_memory(
+    tmp_path: Path, entries: int, said: int, name: str, zip64: bool
+):
+    path = _directory(tmp_path / "a.zip", entries, said=said, name=name, zip64=zip64)
+    tracemalloc.start()
+    try:
+        with pytest.raises(TooLarge, match="more than 100000 files"):
+            _content(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 2**20
+
+
+def test_files_in_a_zip64_are_counted_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1)
+    files = {f"{i}.txt": b"1" for i in range(4)}
+    path = _zip(tmp_path / "a.zip", files)
+    assert b"PK\6\6" in path.read_bytes()
+    assert _content(path) == files
+    monkeypatch.setattr(archive, "MAX_ENTRIES", 3)
     with pytest.raises(TooLarge, match="more than 3 files"):
         _content(path)
 
