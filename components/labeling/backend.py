@@ -17,6 +17,7 @@ class ProjectPlan:
 
     Attributes:
         title: ``[project name]-[task id]``; a second project of this title is never made.
+        task_id: of the task whose frames they are.
         frames: the folder of images, on this machine and in the storage.
         preannotations: the folder that ``components/analysis/preannotate.py`` wrote; it need
             not be there.
@@ -25,6 +26,7 @@ class ProjectPlan:
     """
 
     title: str
+    task_id: str
     frames: Path
     preannotations: Path
     wanted: WantedLabels

@@ -35,6 +35,7 @@ def request_labels(context: StepContext) -> dict[str, Any]:
     backend = backend_of(context, work.labeling_tool or default_tool(context.settings))
     plan = ProjectPlan(
         title=f"{work.project_name}-{owner.task_id}",
+        task_id=owner.task_id,
         frames=frames,
         preannotations=preannotations,
         wanted=work.wanted,

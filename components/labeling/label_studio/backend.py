@@ -86,7 +86,7 @@ class LabelStudioBackend(LabelingBackend):
             raise BadInput(f"The folder {plan.frames} holds no image: extract frames first.")
         classes = _lines(plan.preannotations / "classes.txt")
         spec = plan.wanted.resolve(f"the project {plan.title}", tuple(classes))
-        title = project_title(plan.title, plan.frames.name)
+        title = project_title(plan.title, plan.task_id)
         project = self._project(title, spec)
         self._cover(project, plan.frames)
         there = {_stem(task) for task in self._api.tasks(project, "id,data")}

@@ -53,7 +53,8 @@ def label_file(storage: Storage, project: dict[str, Any]) -> Callable[[str], Pat
 
 def _plan(storage: Storage) -> ProjectPlan:
     layout = storage.layout
-    return ProjectPlan("arena-t-1", layout.frames("t-1"), layout.preannotations("t-1"), WANTED)
+    frames, found = layout.frames("t-1"), layout.preannotations("t-1")
+    return ProjectPlan("arena-t-1", "t-1", frames, found, WANTED)
 
 
 def _labels(**objects: tuple[str, ...]) -> LabelSet:

@@ -31,7 +31,7 @@ class Folder:
         self.backend = FolderBackend(storage, lambda key: layout.user_file("ada", key))
         frames, found = layout.frames("t-1"), layout.preannotations("t-1")
         self.project: dict[str, Any] = self.backend.open(
-            ProjectPlan("arena-t-1", frames, found, wanted)
+            ProjectPlan("arena-t-1", "t-1", frames, found, wanted)
         )
         self.path = layout.user_file("ada", self.project["project"])
 

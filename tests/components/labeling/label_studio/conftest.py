@@ -66,7 +66,7 @@ def new_plan(storage: Storage) -> Callable[..., ProjectPlan]:
             (found / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
             for image in frames.iterdir():
                 (found / f"{image.stem}.txt").write_text(predictions)
-        return ProjectPlan(f"mice-{task_id}", frames, found, wanted, model)
+        return ProjectPlan(f"mice-{task_id}", task_id, frames, found, wanted, model)
 
     return make
 

@@ -98,7 +98,7 @@ def test_predictions_are_shown_with_their_scores_and_the_model(
     backend: LabelStudioBackend, label_studio: LabelStudioServer, new_plan: NewPlan
 ) -> None:
     text = "1 0.5 0.5 0.25 0.5 0.4 0.5 0.9 0.6 0.5 0.1 0.8\n0 0.2 0.2 0.1 0.1 0 0 0 0 0 0 0.6\n"
-    plan = new_plan(wanted=POSE, predictions=text, classes=("dog", "Mouse"), model="global 3")
+    plan = new_plan(wanted=POSE, predictions=text, classes=("dog", "mouse"), model="global 3")
     project = backend.open(plan)
     sdk = label_studio.sdk()
     settings = sdk.projects.get(int(project["project"]))
@@ -473,16 +473,22 @@ def test_hook_that_label_studio_refuses_does_not_stop_it(
 
 
 def test_title_is_cut_to_what_label_studio_takes(
-    backend: LabelStudioBackend, label_studio: LabelStudioServer, new_plan: NewPlan
+    backend: LabelStudioBackend,
+    label_studio: LabelStudioServer,
+    storage: Storage,
+    new_plan: NewPlan,
 ) -> None:
     plan = new_plan(count=1)
-    plan = replace(plan, title=f"{'the mice of my long study ' * 4}-{plan.frames.name}")
+    own = storage.layout.user_file("ada", f"{plan.task_id}/my frames")
+    own.parent.mkdir(parents=True)
+    own = plan.frames.rename(own)
+    plan = replace(plan, title=f"{'the mice of my long study ' * 4}-{plan.task_id}", frames=own)
     projects = [backend.open(plan) for _ in range(2)]
     assert projects[0] == projects[1]
     kept = label_studio.sdk().projects.get(int(projects[0]["project"])).title
     assert kept == projects[0]["title"]
     assert kept is not None
-    assert kept.endswith(f"-{plan.frames.name}")
+    assert kept.endswith(f"-{plan.task_id}")
     assert kept.startswith("the mice of my long study")
     assert len(kept) <= 50
 

@@ -48,7 +48,7 @@ def test_images_come_from_the_bucket(over_s3: LabelStudioServer) -> None:
     cv2.imwrite(str(image), np.full((48, 64, 3), 9, np.uint8))
     storage.keep(frames)
     backend = LabelStudioBackend(over_s3.settings, storage)
-    plan = ProjectPlan("mice-t-1", frames, frames / "none", WantedLabels(names=("mouse",)))
+    plan = ProjectPlan("mice-t-1", "t-1", frames, frames / "none", WantedLabels(names=("mouse",)))
     project = backend.open(plan)
     assert backend.open(plan) == project
     assert backend.state(project).total == 1
