@@ -69,7 +69,8 @@ def read_yolo_labels(path: Path, spec: LabelSpec) -> FrameLabels:
     points = len(spec.keypoints)
     rows = []
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        # Editors on Windows begin a text with a mark of its encoding.
+        text = Path(path).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise BadLabels(f"The label file {path} cannot be read as text: {error}.") from error
     for number, line in enumerate(text.splitlines(), start=1):

@@ -6,6 +6,7 @@ same words.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from unicodedata import normalize
 
 import numpy as np
 
@@ -49,8 +50,8 @@ def frame_labels(
 
     Raises:
         BadLabels: for a class or key point that ``spec`` does not have, also where only
-            the case differs; a box or point outside the image; a box of no area; an object
-            with neither box nor points.
+            the case or the Unicode form differs; a box or point outside the image; a box of
+            no area; an object with neither box nor points.
     """
     size = np.asarray(size_wh, np.float64)
     if (size <= 0).any():
@@ -104,14 +105,21 @@ def labelled_objects(
 def _index(name: str, names: Sequence[str], what: str, where: str) -> int:
     if name in names:
         return names.index(name)
-    if alike := [known for known in names if known.strip().lower() == name.strip().lower()]:
+    if alike := [known for known in names if _plain(known) == _plain(name)]:
+        unseen = normalize("NFC", alike[0]) == normalize("NFC", name)
         raise BadLabels(
-            f"{where}: the {what} {name!r} is written {alike[0]!r} in the task; write both alike."
+            f"{where}: the {what} {name!r} is written {alike[0]!r} in the task"
+            f"{', in other Unicode characters that look the same' if unseen else ''}; write both "
+            "alike."
         )
     raise BadLabels(
         f"{where}: the {what} {name!r} is none of the task's ({', '.join(names)}); rename it, or "
         "name it in the task."
     )
+
+
+def _plain(name: str) -> str:
+    return normalize("NFC", name).strip().lower()
 
 
 def _inside(place: np.ndarray, size: np.ndarray, what: str) -> np.ndarray:

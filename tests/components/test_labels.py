@@ -27,6 +27,12 @@ def test_boxes_are_read(tmp_path: Path):
     assert labels.keypoints_xyvn.shape == (2, 0, 3)
 
 
+def test_a_mark_of_the_encoding_is_no_number(tmp_path: Path):
+    marked = tmp_path / "a.txt"
+    marked.write_text("0 0.5 0.5 0.1 0.1\n", encoding="utf-8-sig")
+    assert read_yolo_labels(marked, DETECT).class_ids.tolist() == [0]
+
+
 def test_an_empty_file_is_a_confirmed_negative(tmp_path: Path):
     assert len(read_yolo_labels(_file(tmp_path, "\n"), DETECT)) == 0
 

@@ -1,0 +1,35 @@
+"""Objects by name: what is nearly the task's word is told as that."""
+
+from unicodedata import normalize
+
+import pytest
+
+from components.errors import BadLabels
+from components.labeling.objects import LabelledObject, frame_labels
+from components.labels import LabelSpec
+
+SPEC = LabelSpec(task="pose", names=("Mäuse",), keypoints=("Nase", "Öhr"))
+BOX = (10.0, 10.0, 30.0, 30.0)
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+@pytest.mark.parametrize("name", ["Mäuse", "mäuse", " MÄUSE"])
+def test_a_class_that_is_nearly_the_tasks_is_to_be_written_alike(name: str, form: str) -> None:
+    theirs = normalize(form, name)
+    if theirs == "Mäuse":
+        assert len(frame_labels([LabelledObject(theirs, BOX)], SPEC, (64, 48), "a.json")) == 1
+        return
+    with pytest.raises(BadLabels, match=r"is written 'Mäuse' in the task.*; write both") as no:
+        frame_labels([LabelledObject(theirs, BOX)], SPEC, (64, 48), "a.json")
+    assert ("look the same" in str(no.value)) == (name == "Mäuse")
+
+
+def test_a_key_point_is_compared_alike() -> None:
+    theirs = LabelledObject("Mäuse", BOX, {normalize("NFD", "Öhr"): (12, 12, 2)})
+    with pytest.raises(BadLabels, match="is written 'Öhr' in the task, in other Unicode"):
+        frame_labels([theirs], SPEC, (64, 48), "a.json")
+
+
+def test_another_class_is_none_of_the_tasks() -> None:
+    with pytest.raises(BadLabels, match="'Ratte' is none of the task's"):
+        frame_labels([LabelledObject("Ratte", BOX)], SPEC, (64, 48), "a.json")
