@@ -10,7 +10,7 @@ _ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height change places
 _NAMED = 3
 
 
-def stem_of(name: str, source: str) -> str:
+def checked_stem(name: str, source: str) -> str:
     """The stem of an image that a file names, with folders of any system or none.
 
     Args:

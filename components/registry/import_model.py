@@ -27,7 +27,7 @@ from components.settings import Settings
 from components.steps import Progress, no_progress
 
 _CHECKPOINT = ".pt"
-ORIGIN_TAG, ASKED_TAG = "origin.sha256", "origin.imgsz"
+ORIGIN_DIGEST_TAG, ASKED_IMGSZ_TAG = "origin.sha256", "origin.imgsz"
 _UNKNOWN_DATASET = "unknown"
 # MLflow takes no longer ones.
 _MAX_PARAM = 6000
@@ -113,7 +113,7 @@ def import_model(
         shutil.copyfile(file, mine)
         with mine.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        origin = {ORIGIN_TAG: digest, ASKED_TAG: str(imgsz or "")}
+        origin = {ORIGIN_DIGEST_TAG: digest, ASKED_IMGSZ_TAG: str(imgsz or "")}
         if version := _earlier(name, origin, uri):
             return Imported(version, made=False)
         frames = gather_frames(images, Path(folder) / "frames")
@@ -197,7 +197,11 @@ def _earlier(name: str, origin: Mapping[str, str], tracking_uri: str) -> int:
     """The first version that was made of the same file in the same way; 0 if there is none."""
     with registry(tracking_uri, f"the model {name}") as client:
         found = client.search_model_versions(
-            f"name = '{name}' and tags.`{ORIGIN_TAG}` = '{origin[ORIGIN_TAG]}'"
+            f"name = '{name}' and tags.`{ORIGIN_DIGEST_TAG}` = '{origin[ORIGIN_DIGEST_TAG]}'"
         )
-    same = [int(one.version) for one in found if one.tags.get(ASKED_TAG) == origin[ASKED_TAG]]
+    same = [
+        int(one.version)
+        for one in found
+        if one.tags.get(ASKED_IMGSZ_TAG) == origin[ASKED_IMGSZ_TAG]
+    ]
     return min(same, default=0)

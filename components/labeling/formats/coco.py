@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from components.errors import BadLabels
-from components.labeling.image_files import check_size, image_size, require_images, stem_of
+from components.labeling.image_files import check_size, checked_stem, image_size, require_images
 from components.labeling.label_set import LabelledFrame, LabelSet
 from components.labeling.objects import LabelledObject, frame_labels, labelled_objects
 from components.labeling.wanted import WantedLabels
@@ -176,7 +176,7 @@ def _stems(file: _File, path: Path) -> dict[str, _Image]:
     if len({image.id for image in file.images}) < len(file.images):
         raise BadLabels(f"{path.name} has two images of one id: give each its own.")
     for image in file.images:
-        stem = stem_of(image.file_name, path.name)
+        stem = checked_stem(image.file_name, path.name)
         if stem in found:
             raise BadLabels(
                 f"{found[stem].file_name} and {image.file_name} in {path.name} share a name, so "

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from components.errors import BadLabels
 from components.labeling.cvat_shapes import image_objects, whole_number
-from components.labeling.image_files import check_size, require_images, stem_of
+from components.labeling.image_files import check_size, checked_stem, require_images
 from components.labeling.label_set import LabelledFrame, LabelSet
 from components.labeling.objects import LabelledObject, frame_labels, labelled_objects
 from components.labeling.wanted import WantedLabels
@@ -159,7 +159,7 @@ def _parse(path: Path) -> tuple[_Meta, dict[str, "Element"]]:
         )
     images: dict[str, Element] = {}
     for image in root.iterfind("image"):
-        stem = stem_of(image.get("name", ""), path.name)
+        stem = checked_stem(image.get("name", ""), path.name)
         if stem in images:
             raise BadLabels(
                 f"{images[stem].get('name')} and {image.get('name')} in {path.name} share a name, "

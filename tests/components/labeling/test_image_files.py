@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from components.errors import BadLabels
-from components.labeling.image_files import image_size, stem_of
+from components.labeling.image_files import checked_stem, image_size
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "tif", "webp"])
@@ -35,10 +35,10 @@ def test_what_is_no_image_is_named(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["a.jpg", "x/a.jpg", "C:\\x\\a.jpg", "../a.jpg", "/y/a"])
 def test_a_stem_is_a_name_alone(name: str):
-    assert stem_of(name, "labels.json") == "a"
+    assert checked_stem(name, "labels.json") == "a"
 
 
 @pytest.mark.parametrize("name", ["", "/", "..", "x/.."])
 def test_a_name_of_no_file_is_refused(name: str):
     with pytest.raises(BadLabels, match="names an image"):
-        stem_of(name, "labels.json")
+        checked_stem(name, "labels.json")
