@@ -68,12 +68,11 @@ def read_findings(
 ) -> list[Finding]:
     """What ``components/analysis/preannotate.py`` wrote of one frame, in the task's words.
 
-    A class is known by its name, whatever its case; where model and task have one class
-    each, these are one. Other classes are left out. Key points have no names there: they
-    count by their place, if their number is the task's.
+    A class that the task does not have by now is left out. Key points have no names there:
+    they count by their place, if their number is the task's.
 
     Args:
-        classes: the model's.
+        classes: the lines of its ``classes.txt``.
 
     Raises:
         BadLabels: naming the line that cannot be read.
@@ -87,7 +86,7 @@ def read_findings(
         try:
             class_id, *rest = line.split()
             values = np.asarray(rest, np.float64)
-            name = _known(int(class_id), classes, spec.names)
+            name = _named(int(class_id), classes)
             centre, extent = values[:2], values[2:4]
             points = values[4:-1].reshape(-1, 3)
             corners = np.clip(np.concatenate([centre - extent / 2, centre + extent / 2]), 0, 1)
@@ -97,7 +96,7 @@ def read_findings(
             raise BadLabels(
                 f"{path}, line {number} is no pre-annotation ({error}): make them anew."
             ) from error
-        if name is None or (corners[2:] <= corners[:2]).any():
+        if name not in spec.names or (corners[2:] <= corners[:2]).any():
             continue
         left, top, right, bottom = (corners * [*size_wh, *size_wh]).tolist()
         keypoints = {}
@@ -112,13 +111,7 @@ def read_findings(
     return found
 
 
-def _known(class_id: int, classes: Sequence[str], names: Sequence[str]) -> str | None:
+def _named(class_id: int, classes: Sequence[str]) -> str:
     if not 0 <= class_id < len(classes):
         raise ValueError(f"the class {class_id} is not in classes.txt")
-    name = classes[class_id]
-    if name in names:
-        return name
-    alike = [one for one in names if one.strip().lower() == name.strip().lower()]
-    if not alike and len(names) == len(classes) == 1:
-        alike = list(names)
-    return alike[0] if len(alike) == 1 else None
+    return classes[class_id]

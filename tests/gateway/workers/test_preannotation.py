@@ -9,6 +9,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from components.errors import Unavailable
+from components.labeling.label_studio.tasks import read_findings
+from components.labels import LabelSpec
 from components.serving.control import TritonControl
 from components.serving.repository import ModelRepository
 from components.settings import Settings
@@ -93,6 +95,20 @@ def test_the_global_model_labels_in_the_tasks_words(step, settings: Settings):
         (line,) = (target / f"frame_{frame:06d}.txt").read_text().splitlines()
         assert line.startswith("0 ")
         assert len(line.split()) == 9
+
+
+def test_label_studio_shows_all_of_it_in_the_same_words(step, settings: Settings):
+    spec = LabelSpec(task="pose", names=("green", "mouse"), keypoints=("right",))
+    facts = step(**spec.model_dump(include={"task", "names", "keypoints"}))
+    target = settings.layout.preannotations(TASK)
+    classes = (target / "classes.txt").read_text().splitlines()
+    found = [
+        one
+        for frame in range(3)
+        for one in read_findings(target / f"frame_{frame:06d}.txt", classes, spec, (192, 144))
+    ]
+    assert len(found) == facts["objects"]
+    assert {(one.object.name, *one.object.keypoints) for one in found} == {("green", "right")}
 
 
 def test_a_first_round_leaves_the_users_own_model_alone(step, champion: str):
