@@ -22,6 +22,7 @@ from gateway.api import (
     video,
     webhooks,
 )
+from gateway.at_once import AtOnce
 from gateway.callers import Callers
 from gateway.celery_app import create_celery
 from gateway.database import open_database
@@ -29,6 +30,9 @@ from gateway.dispatch import Dispatcher
 from gateway.live import Live
 from gateway.metrics import GatewayMetrics
 from gateway.readiness import Readiness
+
+# Each holds one of the threads that answer requests, and much of the disk's time.
+_EXPORTS = 3
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -48,6 +52,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.live = Live(settings, app.state.sessions)
     app.state.callers = Callers(settings, app.state.sessions)
     app.state.metrics = GatewayMetrics(app.state.sessions, lambda: app.state.live.watcher_count())
+    app.state.exports = AtOnce(_EXPORTS, "Downloads of labels with their images")
     app.state.readiness = Readiness(settings, app.state.sessions, app.state.storage)
     problems.install(app)
     limits.install(app, settings)

@@ -1,11 +1,14 @@
 """A task's labels, in the format of whichever tool."""
 
+import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
-from fastapi import APIRouter, BackgroundTasks, Query, Request
-from fastapi.responses import FileResponse
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import StreamingResponse
 
 from components.errors import Conflict, NotFound
 from components.label_files import find_images
@@ -18,10 +21,13 @@ from components.labels import LabelSpec
 from components.storage import Storage
 from gateway.api.acting import storage_of
 from gateway.api.dependencies import CurrentCaller, SessionDep, SettingsDep
+from gateway.at_once import AtOnce
 from gateway.labeling import labels_step
 from gateway.models import Task
 from gateway.openapi import problems
 from gateway.tasks import read_task, work_of
+
+_PIECE_BYTES = 2**20
 
 router = APIRouter(prefix="/labeling", tags=["labeling"])
 
@@ -30,7 +36,7 @@ router = APIRouter(prefix="/labeling", tags=["labeling"])
     "/{task_id}/labels",
     operation_id="exportLabels",
     summary="Download the labels of a task",
-    response_class=FileResponse,
+    response_class=StreamingResponse,
     responses={
         200: {"content": {"application/zip": {}}, "description": "a zip of the labels"},
         **problems(400, 404, 409),
@@ -42,31 +48,36 @@ def export_labels(
     caller: CurrentCaller,
     session: SessionDep,
     settings: SettingsDep,
-    background: BackgroundTasks,
     format: FormatName = "yolo",
     images: Annotated[bool, Query(description="with the labelled images")] = False,
-) -> FileResponse:
+) -> StreamingResponse:
     """Those that it trains on; while people label, those that were read last."""
     task = read_task(session, task_id, caller.scope)
     storage = storage_of(request)
-    labels = _labels(storage, task)
-    found = _images(storage, task) if images else None
-    with tempfile.NamedTemporaryFile(
-        prefix="labels-", suffix=".zip", dir=settings.home, delete=False
-    ) as file:
-        archive = Path(file.name)
-    background.add_task(archive.unlink, missing_ok=True)
-    try:
-        pack_labels(labels, format, archive, found)
-    except BaseException:
-        archive.unlink(missing_ok=True)
-        raise
-    return FileResponse(
-        archive,
+    exports: AtOnce = request.app.state.exports
+    with (
+        exports.one_of(caller.user_id) if images else nullcontext(),
+        tempfile.TemporaryDirectory(prefix="labels-", dir=settings.home) as folder,
+    ):
+        labels = _labels(storage, task)
+        archive = Path(folder) / "labels.zip"
+        pack_labels(labels, format, archive, _images(storage, task) if images else None)
+        # It outlives its name, and is gone with whoever reads it, however that ends.
+        packed = archive.open("rb")
+    return StreamingResponse(
+        _pieces(packed),
         media_type="application/zip",
-        filename=f"{task.id}-{format}.zip",
-        background=background,
+        headers={
+            "Content-Length": str(os.fstat(packed.fileno()).st_size),
+            "Content-Disposition": f'attachment; filename="{task.id}-{format}.zip"',
+        },
     )
+
+
+def _pieces(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(_PIECE_BYTES):
+            yield piece
 
 
 def _labels(storage: Storage, task: Task) -> LabelSet:
