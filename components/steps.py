@@ -5,6 +5,7 @@ reads these files and needs no line to the process that does the work.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import TypeAdapter
+
 from components.errors import ActverseError
 from components.files import write_text
+
+logger = logging.getLogger("actverse.steps")
 
 
 class Progress(Protocol):
@@ -54,12 +59,31 @@ class StepReport:
         return path
 
 
+_REPORT = TypeAdapter(StepReport)
+
+
+def read_report(path: Path) -> StepReport:
+    """A report from its file.
+
+    Raises:
+        OSError: if there is no such file.
+        ValueError: if it is no report: what loads somebody's weights may have written it.
+    """
+    return _REPORT.validate_json(path.read_bytes())
+
+
 def read_reports(folder: Path) -> list[StepReport]:
-    """All reports in ``folder``, in the order in which their steps started."""
+    """All reports in ``folder``, in the order in which their steps started.
+
+    One that cannot be read is left out, and the log says so.
+    """
     reports = []
     # A hidden one is still being written, and will have its name when it is whole.
     for path in folder.glob("[!.]*.json"):
-        reports.append(StepReport(**json.loads(path.read_text(encoding="utf-8"))))
+        try:
+            reports.append(read_report(path))
+        except (OSError, ValueError) as error:
+            logger.warning("the report %s cannot be read: %s", path, error)
     return sorted(reports, key=lambda report: report.started)
 
 

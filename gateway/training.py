@@ -256,12 +256,7 @@ class Trainings:
                 context.storage.bring(folder)
             except NotFound:
                 return []  # no step has begun
-        try:
-            return read_reports(folder)
-        except (TypeError, ValueError) as error:
-            # What loads a user's weights has written it.
-            logger.warning("a report cannot be read: %s", error, extra={"task_id": context.task_id})
-            return []
+        return read_reports(folder)
 
     def _tell(self, context: StepContext, seen: _Following, note: str = "") -> bool:
         """Write down what was seen; say whether that could be done."""

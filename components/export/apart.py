@@ -1,7 +1,6 @@
 """Starts and watches the process in which a checkpoint is exported."""
 
 import contextlib
-import json
 import logging
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 from components import errors
 from components.errors import ActverseError, BadInput, StepFailed
 from components.export.checkpoint import REPORT
-from components.steps import Progress, StepReport, no_progress
+from components.steps import Progress, StepReport, no_progress, read_report
 
 _log = logging.getLogger(__name__)
 
@@ -92,9 +91,8 @@ def _running(process: "subprocess.Popen[bytes]") -> bool:
 
 
 def _read_report(folder: Path) -> StepReport | None:
-    with contextlib.suppress(OSError, ValueError, TypeError):
-        text = (folder / f"{REPORT}.json").read_text(encoding="utf-8")
-        return StepReport(**json.loads(text))
+    with contextlib.suppress(OSError, ValueError):
+        return read_report(folder / f"{REPORT}.json")
     return None
 
 

@@ -49,3 +49,25 @@ def test_a_report_that_is_being_written_is_not_read(tmp_path: Path):
         assert [report.step for report in read_reports(tmp_path)] == ["train"]
         beside.write_text(json.dumps({"step": "train"}))
         assert [report.state for report in read_reports(tmp_path)] == ["succeeded"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{",
+        b"[]",
+        b'{"step": 1}',
+        b'{"state": "failed"}',
+        b'{"step": "train", "started": "soon"}',
+        b"[" * 100_000,
+        b"\xff",
+    ],
+)
+def test_a_report_that_is_none_is_left_out_and_logged(
+    text: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    with reported("export", tmp_path):
+        pass
+    (tmp_path / "train.json").write_bytes(text)
+    assert [report.step for report in read_reports(tmp_path)] == ["export"]
+    assert "train.json cannot be read" in caplog.text

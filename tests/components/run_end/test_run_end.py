@@ -162,6 +162,17 @@ def test_a_run_whose_steps_said_nothing_is_told_as_kubeflow_says_it(
     assert json.loads(gateway.came[0][2])["error"] == "The pod was evicted."
 
 
+def test_a_report_that_cannot_be_read_does_not_keep_the_end_back(
+    pod: tuple[Gateway, Settings],
+):
+    gateway, settings = pod
+    reports = settings.layout.step_reports("task-1")
+    StepReport("dataset", state="failed", ended=1, error="Label more.").write(reports)
+    (reports / "train.json").write_text('{"step": "train", "started": {}}')
+    at_end("training", "task-1", run="r", state="FAILED", message="It failed.")
+    assert json.loads(gateway.came[0][2])["error"] == "Label more."
+
+
 def test_a_storage_that_is_away_does_not_keep_the_end_back(
     pod: tuple[Gateway, Settings], monkeypatch: pytest.MonkeyPatch
 ):
