@@ -88,5 +88,5 @@ class PipelineSettings(BaseSettings):
 
     @property
     def trainer_image(self) -> str:
-        """The image of the steps that load a model.pt: training and export."""
+        """The image of what loads a model.pt: training, export, and the import of models."""
         return f"{self.image_repository}/trainer:{self.image_tag}"

@@ -9,11 +9,15 @@ TRAINING = "training"
 
 
 class Queue(StrEnum):
-    """The queues; each may have workers of its own."""
+    """The queues; each may have workers of its own.
+
+    Those of ``IMPORT`` export checkpoints, for which they need the image with torch.
+    """
 
     VIDEO = "video"
     LABELING = "labeling"
     INFERENCE = "inference"
+    IMPORT = "import"
     NOTIFICATION = "notification"
 
 
@@ -45,7 +49,7 @@ STEPS = {
     "labels": StepPlan(Queue.LABELING, "labels", ended=EventName.LABELING_COMPLETED),
     "import_labels": StepPlan(Queue.LABELING, "images"),
     "register": StepPlan(Queue.INFERENCE, "frames"),
-    "bring": StepPlan(Queue.INFERENCE, "frames"),
+    "bring": StepPlan(Queue.IMPORT, "frames"),
     "deploy": StepPlan(
         Queue.INFERENCE,
         begun=EventName.MODEL_DEPLOYMENT_REQUESTED,

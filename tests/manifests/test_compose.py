@@ -107,7 +107,7 @@ def test_every_process_has_settings_that_are_accepted(
         assert settings.broker_url.startswith("amqp") or name == "prepare"
         assert bool(settings.triton_control_key.get_secret_value()) == (name == "watcher")
         checked += 1
-    assert checked == 8
+    assert checked == 9
 
 
 def test_nothing_secret_is_in_the_variables_of_our_processes(config: dict[str, Any], secrets: Path):

@@ -24,6 +24,7 @@ _ARROWS = {
     "worker-video": {"postgres", "rabbitmq", "redis", "s3", "triton"},
     "worker-labeling": {"postgres", "rabbitmq", "redis", "s3", "label-studio"},
     "worker-inference": {"postgres", "rabbitmq", "redis", "s3", "mlflow", "triton"},
+    "worker-import": {"postgres", "rabbitmq", "redis", "s3", "mlflow"},
     "worker-notification": {"postgres", "rabbitmq", "redis"},
     "beat": {"rabbitmq"},
     "watcher": {"postgres", "rabbitmq", "redis", "s3", "mlflow", "triton"},

@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from components.settings import Settings
-from gateway.flows import Queue
+from gateway.flows import STEPS, Queue
+from gateway.steps import FUNCTIONS
 from tests.helpers.manifests import (
     MANIFESTS,
     OVERLAYS,
@@ -26,8 +27,9 @@ from tests.helpers.manifests import (
 _KUBERNETES = "1.34"
 _OURS = {
     "gateway", "watcher", "beat", "actverse-prepare", "s3-bucket", "mlflow",
-    *(f"worker-{queue}" for queue in Queue),
+    *(f"worker-{queue}" for queue in Queue if queue is not Queue.IMPORT),
 }  # fmt: skip
+_WITH_TORCH = {f"worker-{Queue.IMPORT}"}
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -119,9 +121,10 @@ def test_every_image_is_pinned_and_ours_are_this_version(documents: list[Documen
     settings = Settings(image_tag=version())
     images = {name: one.container["image"] for name, one in workloads(documents).items()}
     assert not [fault for image in images.values() if (fault := image_fault(image))]
-    ours = {name for name, image in images.items() if image == settings.light_image}
-    assert ours == _OURS & set(images)
-    assert not [i for i in images.values() if "actverse/" in i and i != settings.light_image]
+    for image, wanted in ((settings.light_image, _OURS), (settings.trainer_image, _WITH_TORCH)):
+        assert {name for name, one in images.items() if one == image} == wanted & set(images)
+    ours = {name for name, image in images.items() if "actverse/" in image}
+    assert ours <= _OURS | _WITH_TORCH
 
 
 def test_one_place_names_every_image(documents: list[Document]):
@@ -251,6 +254,15 @@ def test_every_queue_has_its_workers(documents: list[Document]):
         if one.container.get("args", [])[:2] == ["serve", "worker"]
     ]
     assert sorted(served) == sorted(queue.value for queue in Queue)
+
+
+def test_a_step_that_loads_checkpoints_has_workers_with_torch(documents: list[Document]):
+    # It has them exported in a process of the worker's own image.
+    loading = {name for name, step in FUNCTIONS.items() if "import_model" in step.__code__.co_names}
+    assert loading == {"bring"}
+    for name in loading:
+        container = workloads(documents)[f"worker-{STEPS[name].queue}"].container
+        assert container["image"] == Settings(image_tag=version()).trainer_image
 
 
 def test_the_commands_are_those_of_the_command_line(documents: list[Document]):
