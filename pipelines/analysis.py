@@ -13,7 +13,8 @@ def analysis_pipeline(settings: Settings) -> "GraphComponent":
     """The pipeline with the images and resources of these settings.
 
     A task that fails would end the loop. So a video's failure is no task's failure but an
-    outcome, which its later tasks pass on and the summary lists.
+    outcome, which its later tasks pass on and the summary lists. What decodes and encodes is a
+    process of its own in the pod, whose death is an outcome too; a pod's own death is not.
 
     Raises:
         BadInput: if a setting cannot be used in a pipeline.

@@ -27,31 +27,28 @@ def analyse(
         fetched: the outcome of the fetching.
         outcome: with what was found, or the failure.
     """
+    from functools import partial
     from pathlib import Path
 
-    from components.analysis.options import AnalysisOptions
     from components.analysis.served import analyse_stored
-    from components.video.probe import VideoFacts
-    from components.video_outcome import read_outcome, settle
+    from components.video_outcome import read_outcome
+    from components.video_process import settle_apart
 
     before = read_outcome(Path(fetched.path))
-    settled = settle(
-        before,
-        "analyse",
-        lambda step: analyse_stored(
-            step,
-            before.id,
-            model_name=model_name,
-            model_version=model_version,
-            options=AnalysisOptions(
-                confidence=confidence,
-                iou=iou,
-                batch_size=batch_size,
-                frame_skip=frame_skip,
-                max_frames=max_frames or None,
-            ),
-            facts=VideoFacts.model_validate(before.facts["fetch"]["video"]),
-        ),
+    work = partial(
+        analyse_stored,
+        video_id=before.id,
+        model_name=model_name,
+        model_version=model_version,
+        options={
+            "confidence": confidence,
+            "iou": iou,
+            "batch_size": batch_size,
+            "frame_skip": frame_skip,
+            "max_frames": max_frames or None,
+        },
+        fetched=before.facts.get("fetch", {}),
     )
+    settled = settle_apart(before, "analyse", work)
     settled.write(Path(outcome.path))
     outcome.metadata.update(video=settled.id, error=settled.error)

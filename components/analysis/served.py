@@ -1,6 +1,7 @@
 """The analysis of a stored video with a model that is served."""
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +90,8 @@ def analyse_stored(
     *,
     model_name: str,
     model_version: int,
-    options: AnalysisOptions,
-    facts: VideoFacts,
+    options: Mapping[str, Any],
+    fetched: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Analyse ``videos/{video_id}/video.mp4``, as ``analyse_served`` does it.
 
@@ -99,8 +100,8 @@ def analyse_stored(
         video_id: whose results folder it is.
         model_name: a served model.
         model_version: one of its versions; 0: the one that is served.
-        options: the choices.
-        facts: of the video.
+        options: the choices, as of ``AnalysisOptions``.
+        fetched: the facts of its fetching.
 
     Raises:
         NotFound: also if the model, or that version of it, is not served.
@@ -112,8 +113,8 @@ def analyse_stored(
         storage=step.storage,
         model_name=model_name,
         model_version=_version(step.settings, model_name, model_version),
-        options=options,
-        facts=facts,
+        options=AnalysisOptions.model_validate(options),
+        facts=VideoFacts.model_validate(fetched["video"]),
         progress=step.progress,
     )
 

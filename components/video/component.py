@@ -13,17 +13,19 @@ def fetch(video: dict, outcome: dsl.Output[dsl.Artifact]) -> None:
         video: its ``id``, and its ``source``: a URL or a key of the storage.
         outcome: a VideoOutcome as JSON; it holds the failure, if there is one.
     """
+    from functools import partial
     from pathlib import Path
 
     from components.video.prepare import prepare_video
     from components.video.source import shown_source
-    from components.video_outcome import VideoOutcome, settle
+    from components.video_outcome import VideoOutcome
+    from components.video_process import settle_apart
 
     video_id, source = str(video.get("id", "")), str(video.get("source", ""))
-    settled = settle(
+    settled = settle_apart(
         VideoOutcome(id=video_id, source=shown_source(source)),
         "fetch",
-        lambda step: prepare_video(step, video_id, source),
+        partial(prepare_video, video_id=video_id, source=source),
     )
     settled.write(Path(outcome.path))
     outcome.metadata.update(video=settled.id, error=settled.error)

@@ -1,10 +1,14 @@
 """The analysis pipeline as it is compiled, run by KFP's local runner against a real Triton."""
 
 import json
+import os
+import signal
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from components.frame_results import read_chunks
@@ -16,6 +20,7 @@ from pipelines.backend import RunRequest, RunState, RunStatus
 from pipelines.local_backend import LocalBackend
 from tests.helpers.servers import TritonServer, new_triton, wait_until
 from tests.helpers.tiny_onnx import draw_frame, write_tiny_model
+from tests.helpers.web import serving
 
 FRAMES = 6
 STEPS = ("fetch", "analyse", "tables", "overlay", "notebook")
@@ -59,10 +64,21 @@ def video(name: str) -> dict[str, str]:
     return {"id": name, "source": f"users/lab/{name}.mp4"}
 
 
+def break_client(handler: BaseHTTPRequestHandler) -> None:
+    """End who asks, as a decoder's fault would."""
+    port = handler.client_address[1]
+    [client] = [one.pid for one in psutil.net_connections("tcp") if one.laddr.port == port]
+    assert client is not None
+    os.kill(client, signal.SIGSEGV)
+
+
 def test_a_broken_video_stops_no_other_and_is_listed(triton: TritonServer):
-    settings = triton.settings
+    settings = triton.settings.model_copy(update={"allow_private_urls": True})
     add_videos(settings)
-    ended = run(settings, "run-1", [video("broken"), video("good")], max_frames=4, batch_size=2)
+    with serving(break_client) as server:
+        deadly = {"id": "deadly", "source": f"http://127.0.0.1:{server.server_port}/deadly.mp4"}
+        videos = [video("broken"), deadly, video("good")]
+        ended = run(settings, "run-1", videos, max_frames=4, batch_size=2)
 
     assert (ended.state, ended.error) == (RunState.SUCCEEDED, "")
     results = settings.layout.results("good")
@@ -79,7 +95,7 @@ def test_a_broken_video_stops_no_other_and_is_listed(triton: TritonServer):
     assert not settings.layout.results("broken").exists()
 
     summary = json.loads((settings.layout.results("run-1") / "summary.json").read_text())
-    broken, good = summary["results"]
+    broken, killed, good = summary["results"]
     assert (good["state"], good["frames"], good["model"], good["version"]) == (
         "succeeded",
         4,
@@ -88,6 +104,8 @@ def test_a_broken_video_stops_no_other_and_is_listed(triton: TritonServer):
     )
     assert (broken["state"], broken["failed_in"]) == ("failed", "fetch")
     assert "cannot be read as a video" in broken["error"]
+    assert (killed["state"], killed["failed_in"]) == ("failed", "fetch")
+    assert "ended by signal 11" in killed["error"]
     reports = settings.layout.step_reports("good")
     assert {path.stem for path in reports.glob("*.json")} == set(STEPS)
 

@@ -1,0 +1,78 @@
+"""A step of one video in a process of its own: what kills it is that video's failure too.
+
+A decoder that meets a broken video may end its process, and no exception tells of that.
+
+python -m components.video_process FOLDER
+"""
+
+import logging
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from components.errors import StepFailed
+from components.pipeline_step import PipelineStep
+from components.video_outcome import VideoOutcome, read_outcome, settle
+
+_WORK, _OUTCOME = "work", "outcome"
+
+
+def settle_apart(
+    outcome: VideoOutcome, step: str, work: Callable[[PipelineStep], dict[str, Any]]
+) -> VideoOutcome:
+    """As ``settle``, in a process that prints where this one does and ends with this call.
+
+    Args:
+        outcome: of the step before.
+        step: the step's name.
+        work: as of ``settle``; it is pickled: a function of a module, or a partial of one.
+    """
+    if outcome.failed:
+        return settle(outcome, step, work)
+    with tempfile.TemporaryDirectory(prefix="actverse-video-") as folder:
+        (Path(folder) / _WORK).write_bytes(pickle.dumps((outcome, step, work)))
+        # The fault handler prints where a decoder broke.
+        process = subprocess.Popen(
+            [sys.executable, "-X", "faulthandler", "-m", __name__, folder],
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            code = process.wait()
+        finally:
+            process.kill()
+            process.wait()
+        if code == 0 and (settled := Path(folder) / _OUTCOME).exists():
+            return read_outcome(settled)
+
+    def ended(_: PipelineStep) -> dict[str, Any]:
+        raise StepFailed(_sentence(step, code))
+
+    return settle(outcome, step, ended)
+
+
+def _sentence(step: str, code: int) -> str:
+    if code >= 0:
+        return f"The step {step} broke: its process ended with {code}; see its log."
+    why = (
+        "for want of memory perhaps: raise ACTVERSE_ANALYSIS_MEMORY"
+        if -code == signal.SIGKILL
+        else "the video may be broken: mend it, or leave it out"
+    )
+    return f"The step {step} was ended by signal {-code} ({signal.strsignal(-code)}), {why}."
+
+
+def _main(folder: Path) -> int:
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    # Written by who has started this process.
+    outcome, step, work = pickle.loads((folder / _WORK).read_bytes())  # noqa: S301
+    settle(outcome, step, work).write(folder / _OUTCOME)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(_main(Path(sys.argv[1])))
