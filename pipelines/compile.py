@@ -8,6 +8,7 @@ from components.files import whole_file
 from components.image_tags import checked_image_tag
 from components.settings import Settings
 from pipelines.backend import PipelineName
+from pipelines.names import check_names
 
 # KFP keeps the pipeline that is being defined in a variable of its own.
 _DEFINING = threading.Lock()
@@ -38,6 +39,7 @@ def compile_pipeline(name: PipelineName, target: Path, settings: Settings) -> Pa
     if name not in pipelines:
         raise BadInput(f"There is no pipeline {name!r}: name one of {', '.join(pipelines)}.")
     checked_image_tag(settings.image_tag)
+    check_names(settings)
     with whole_file(target) as beside, _DEFINING:
         pipeline = pipelines[name](settings)
         compiler.Compiler().compile(pipeline, str(beside))

@@ -4,13 +4,11 @@ Nothing here changes what a step does; the local runners heed the retries only.
 """
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from components.errors import BadInput
 from components.settings import Settings
+from pipelines.names import unusable
 from pipelines.tolerations import parse_toleration
 
 if TYPE_CHECKING:
@@ -59,6 +57,7 @@ LABELS = {
 
 _BACKOFF_SECONDS, _BACKOFF_FACTOR = 15, 2
 _AMOUNT = re.compile(r"[1-9]\d*([KMGTPE]i?)?")
+_CPUS = re.compile(r"(?=.*[1-9])(\d*\.?\d+|\d+m)")
 _HOUR = 3600
 _SHARED_MEMORY = "/dev/shm"  # noqa: S108
 
@@ -162,20 +161,16 @@ def apply_policy(task: "PipelineTask", name: str, settings: Settings) -> None:
 def _give(task: "PipelineTask", size: str, settings: Settings) -> None:
     """CPUs and memory: what is asked for is also the limit."""
     cpu, memory = f"{size}_cpu", f"{size}_memory"
-    with _readable(settings, cpu, "a number of CPUs like 2 or 500m"):
-        task.set_cpu_request(getattr(settings, cpu)).set_cpu_limit(getattr(settings, cpu))
-    with _readable(settings, memory, "an amount of memory like 2Gi"):
-        task.set_memory_request(getattr(settings, memory))
-        task.set_memory_limit(getattr(settings, memory))
+    cpus = _checked(settings, cpu, _CPUS, "a number of CPUs like 2 or 500m")
+    task.set_cpu_request(cpus).set_cpu_limit(cpus)
+    amount = _checked(settings, memory, _AMOUNT, "an amount of memory like 2Gi")
+    task.set_memory_request(amount).set_memory_limit(amount)
 
 
 def _give_for_training(task: "PipelineTask", settings: Settings) -> None:
     from kfp import kubernetes
 
-    size = settings.training_shared_memory
-    with _readable(settings, "training_shared_memory", "an amount of memory like 4Gi"):
-        if not _AMOUNT.fullmatch(size):
-            raise ValueError(size)
+    size = _checked(settings, "training_shared_memory", _AMOUNT, "an amount of memory like 4Gi")
     kubernetes.empty_dir_mount(task, "shared-memory", _SHARED_MEMORY, "Memory", size)
     if not settings.training_gpus:
         return
@@ -213,11 +208,8 @@ def _all_attempts_seconds(retries: int, seconds: int) -> int:
     return (retries + 1) * (seconds + _HOUR) + waits
 
 
-@contextmanager
-def _readable(settings: Settings, field: str, wanted: str) -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise BadInput(
-            f"ACTVERSE_{field.upper()} is {getattr(settings, field)!r}: give {wanted}."
-        ) from error
+def _checked(settings: Settings, field: str, form: re.Pattern[str], wanted: str) -> str:
+    value: str = getattr(settings, field)
+    if not form.fullmatch(value):
+        raise unusable(settings, field, wanted)
+    return value

@@ -5,13 +5,12 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from components.errors import BadInput
+from pipelines.names import LABEL_KEY, LABEL_NAME
 
 Effect = Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
 
-# https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#syntax-and-character-set
-_NAME = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _TOLERATION = re.compile(
-    rf"(?P<key>(?:[a-z0-9.-]{{1,253}}/)?{_NAME})(?:(?P<equals>=)(?P<value>(?:{_NAME})?))?"
+    rf"(?P<key>{LABEL_KEY})(?:(?P<equals>=)(?P<value>(?:{LABEL_NAME})?))?"
     r":(?P<effect>NoSchedule|PreferNoSchedule|NoExecute)"
 )
 

@@ -236,10 +236,52 @@ def test_the_loop_is_bounded_and_the_exit_handler_runs_in_the_end(
         ("training_memory", "16 GB"),
         ("analysis_memory", ""),
         ("training_shared_memory", "4 Gi"),
+        ("training_memory", "0"),
+        ("training_memory", "0Gi"),
+        ("pipeline_cpu", "0"),
+        ("analysis_cpu", "0.0"),
+        ("analysis_cpu", "2\n"),
+        ("training_cpu", "000m"),
         ("gpu_tolerations", ("gpu",)),
+        ("gpu_type", ""),
+        ("gpu_type", "a b"),
+        ("gpu_type", "gpu"),
+        ("gpu_node_selector", {"a b": "c"}),
+        ("gpu_node_selector", {"": "c"}),
+        ("gpu_node_selector", {"pool": "c d"}),
+        ("gpu_node_selector", {"-.org/pool": "c"}),
+        ("image_repository", ""),
+        ("image_repository", "Reg Istry"),
+        ("image_repository", "https://registry/lab"),
+        ("image_repository", "registry/lab/"),
+        ("image_repository", "registry/lab:1.0"),
+        ("pipeline_config_map", ""),
+        ("pipeline_config_map", "Actverse"),
+        ("pipeline_storage_secret", ""),
+        ("pipeline_report_secret", "a_b"),
+        ("pipeline_report_secret", "a" * 254),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named(setting: str, value: Any, tmp_path: Path):
     with pytest.raises(BadInput, match=f"ACTVERSE_{setting.upper()}"):
         for name in PIPELINES:
             Compiled(name, tmp_path, training_gpus=1, **{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("pipeline_cpu", "500m"),
+        ("pipeline_cpu", ".5"),
+        ("pipeline_memory", "2147483648"),
+        ("gpu_type", "nvidia.com/mig-1g.5gb"),
+        ("gpu_node_selector", {"cloud.example.org/gke-accelerator": "nvidia_T4", "spot": ""}),
+        ("image_repository", "registry.example.org:5000"),
+        ("image_repository", "LOCALHOST:5000/lab/act__verse"),
+        ("image_repository", "eu-docker.pkg.dev/project-1/lab"),
+        ("pipeline_config_map", "a.b-c"),
+        ("pipeline_storage_secret", "a" * 253),
+    ],
+)
+def test_what_a_cluster_takes_is_taken(setting: str, value: Any, tmp_path: Path):
+    assert Compiled("training", tmp_path, training_gpus=1, **{setting: value}).tasks
