@@ -46,7 +46,8 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
     Args:
         task: of any of the rounds.
         given: particulars that differ from the round before.
-        reopen: go on with the frames that were to be labelled then, not with new ones.
+        reopen: go on with the frames that were to be labelled then, not with new ones,
+            whatever became of their labels.
 
     Raises:
         Conflict: if a round of it is open.
@@ -63,7 +64,8 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
                 f"Round {work_of(round_).round} of it, the task {round_.id}, is {round_.state}: "
                 "wait for its end, or cancel it."
             )
-    candidates = [one for one in rounds if _has(one, "labels")]
+    opened = _opened(rounds) if reopen else []
+    candidates = [one for one in rounds if _has(one, "labels") or one in opened]
     if not candidates:
         raise NotFound(f"The task {task.id} has no labels yet: label its first frames.")
     latest = candidates[-1]
@@ -74,20 +76,18 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
         )
     reopened: dict[str, Any] = {}
     if reopen:
-        # Not that of a round that was given up: its labels were never taken.
-        labelled = [one for one in candidates if facts_of(one).get("labeling", {}).get("project")]
-        if not labelled:
+        if not opened:
             raise NotFound(
                 f"The labels of the task {task.id} were given as files: there is no project to "
                 "open again. Ask for new frames instead."
             )
-        owner = work_of(labelled[-1])
+        owner = work_of(opened[-1])
         reopened = {
-            "reopens": owner.reopens or labelled[-1].id,
+            "reopens": owner.reopens or opened[-1].id,
             "folder_path": owner.folder_path,
         }
     before = work_of(latest)
-    spec = facts_of(latest)["labels"]["spec"]
+    spec = facts_of(latest)["labels"].get("spec", {})
     work = Work.model_validate(
         {
             **before.model_dump(mode="json"),
@@ -124,5 +124,13 @@ def look_at_labels(session: Session, task_id: str) -> list[str]:
     return list(due.scalars())
 
 
-def _has(task: Task, name: str) -> bool:
-    return any(step.name == name and step.state == "succeeded" for step in task.steps)
+def _opened(rounds: list[Task]) -> list[Task]:
+    """The rounds that have a project; those that were given up only where no other has one."""
+    found = [
+        one for one in rounds if _has(one, "labeling") and facts_of(one)["labeling"].get("project")
+    ]
+    return [one for one in found if not _has(one, "labels", "cancelled")] or found
+
+
+def _has(task: Task, name: str, state: str = "succeeded") -> bool:
+    return any(step.name == name and step.state == state for step in task.steps)

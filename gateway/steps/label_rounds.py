@@ -12,14 +12,19 @@ from gateway.steps.context import OtherTask, StepContext
 from gateway.steps.projects import frames_of, images_of, owner_of
 
 
+def labelled_before(context: StepContext) -> OtherTask | None:
+    """The last round before that has taken labels; it has taken those of the rounds before it."""
+    taken = (task for task in reversed(context.earlier) if "spec" in task.facts.get("labels", {}))
+    return next(taken, None)
+
+
 def with_earlier_rounds(
-    context: StepContext, own: LabelSet
+    context: StepContext, before: OtherTask, own: LabelSet
 ) -> tuple[LabelSet, dict[str, Path], tuple[str, ...]]:
     """All rounds' labels, their images by stem, and the stems that must stay held out.
 
     Where both label a frame, this round's label counts.
     """
-    before = context.earlier[-1]
     earlier, images = labels_of(context, before)
     here = images_of(context, owner_of(context))
     # What has no label any more in a project that was opened again, is labelled no more.

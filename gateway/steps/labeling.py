@@ -5,7 +5,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from components.errors import BadLabels, Conflict, StorageFull, Unauthorized, Unavailable
+from components.errors import (
+    BadInput,
+    BadLabels,
+    Conflict,
+    NotFound,
+    StorageFull,
+    Unauthorized,
+    Unavailable,
+)
 from components.labeling.backend import LabelingBackend, ProjectPlan
 from components.labeling.backends import default_tool
 from components.labeling.draft import KEPT, save_draft
@@ -61,7 +69,7 @@ def take_labels(context: StepContext) -> dict[str, Any]:
     frames stay held out.
 
     Raises:
-        Waiting: as long as they do not count.
+        Waiting: as long as they do not count, or cannot be used: people can mend them.
         BadLabels: for labels that were given and cannot be used.
     """
     if context.work.labels_path:
@@ -69,19 +77,23 @@ def take_labels(context: StepContext) -> dict[str, Any]:
     labels, look = labels_that_count(context)
     try:
         return _take(context, labels, look)
-    except (StorageFull, Unavailable) as error:
-        # Where the disk is full, the labels of weeks are not to be stranded.
+    except (BadInput, NotFound, StorageFull, Unavailable) as error:
+        # The labels of weeks are not to be stranded by what somebody can mend.
         context.check()
-        total, again_in = float(look.get("total", 0)), context.settings.labeling_poll_max_seconds
-        raise Waiting(
-            str(error), total, total, timedelta(seconds=again_in), fault=str(error), facts=look
-        ) from error
+        raise _waiting(context, str(error), look) from error
+
+
+def _waiting(context: StepContext, fault: str, look: dict[str, Any]) -> Waiting:
+    """Labels that would count, were it not for ``fault``."""
+    again_in = timedelta(seconds=context.settings.labeling_poll_max_seconds)
+    done, total = float(look.get("done", 0)), float(look.get("total", 0))
+    return Waiting(fault, done, total, again_in, fault=fault, facts=look)
 
 
 def _take(context: StepContext, labels: LabelSet, look: dict[str, Any]) -> dict[str, Any]:
     from components.dataset.held_out import write_held_out
     from components.labeling.keep import keep_labels
-    from gateway.steps.label_rounds import with_earlier_rounds
+    from gateway.steps.label_rounds import labelled_before, with_earlier_rounds
 
     told: dict[str, Any] = {
         name: look[name] for name in ("total", "skipped", "read_before") if name in look
@@ -89,10 +101,10 @@ def _take(context: StepContext, labels: LabelSet, look: dict[str, Any]) -> dict[
     told["of_this_round"] = len(labels.frames)
     images: dict[str, Path] | None = None
     held_out: tuple[str, ...] = ()
-    if context.earlier:
-        labels, images, held_out = with_earlier_rounds(context, labels)
-    elif context.work.folder_path:
-        images = images_of(context, context.itself)
+    if before := labelled_before(context):
+        labels, images, held_out = with_earlier_rounds(context, before, labels)
+    elif context.work.reopens or context.work.folder_path:
+        images = images_of(context, owner_of(context))
     target = context.layout.labels(context.task_id)
     counts = keep_labels(labels, target, images, context.progress)
     write_held_out(target, held_out)

@@ -250,8 +250,21 @@ def test_labels_without_any_object_are_told(first: Labelling):
         first.label(index, "")
     first.wait()
     first.settle()
-    with pytest.raises(BadLabels, match="hold no object at all"):
-        first.take()
+    waiting = first.wait("labels of 3 images hold no object at all")
+    assert (waiting.done, waiting.total) == (3, 3)
+    first.label(4)
+    assert first.finish()["counts"]["objects"] == 1
+
+
+def test_a_project_is_opened_again_though_its_labels_were_never_taken(first: Labelling):
+    first.facts["labels"] = {}  # of a step that failed
+    again = _reopened(first)
+    for index in first.frames:
+        again.label(index, RAT)
+    again.finish()
+    assert again.texts() == {1: "1", 4: "1", 9: "1"}
+    assert len(list((again.kept / "images").iterdir())) == 3
+    assert read_held_out(again.kept) == ()
 
 
 def test_a_folder_that_was_deleted_is_put_up_again_with_its_labels(first: Labelling):

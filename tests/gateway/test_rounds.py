@@ -161,6 +161,31 @@ def test_the_project_of_a_cancelled_round_is_not_opened_again(sessions: Sessions
         assert [task.id for task in earlier_rounds(session, read_task(session, third))] == [first]
 
 
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_project_whose_labels_were_never_taken_is_opened_again(sessions: Sessions, state: str):
+    work = Work(file_path="clip.mp4", names=("rat",), training={"epochs": 3})  # type: ignore[arg-type]
+    task_id = _labelled(sessions, _new(sessions, "loop", work), 4)
+    _set(sessions, task_id, state, labels={"state": state})
+    with pytest.raises(NotFound, match="has no labels yet"):
+        _next(sessions, task_id)
+    again = _next(sessions, task_id, reopen=True)
+    made = _work(sessions, again)
+    assert (made.reopens, made.round, made.names) == (task_id, 2, ("rat",))
+    assert made.training.epochs == 3
+
+
+def test_a_round_whose_labels_failed_is_opened_again_behind_the_one_before(
+    sessions: Sessions, first: str
+):
+    second = _labelled(sessions, _next(sessions, first), 4)
+    _set(sessions, second, "failed", labels={"state": "failed"})
+    third = _next(sessions, first, reopen=True)
+    assert _work(sessions, third).reopens == second
+    with sessions() as session:
+        before = earlier_rounds(session, read_task(session, third))
+        assert [task.id for task in before] == [first, second]
+
+
 def test_labels_that_were_given_have_no_project(sessions: Sessions):
     given = _new(sessions, "loop", Work(file_path="clip.mp4", labels_path="labels.zip"))
     succeed(sessions, given, {"labeling": {"skipped": True}, "labels": {"spec": SPEC}})
