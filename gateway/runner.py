@@ -39,7 +39,7 @@ from gateway.models import Step, Task
 from gateway.pipeline_events import record_pipeline
 from gateway.rounds import earlier_rounds, look_at_labels
 from gateway.steps.context import HandedOver, OtherTask, StepContext, Waiting
-from gateway.tasks import facts_of, read_task, work_of
+from gateway.tasks import OPEN, facts_of, read_task, work_of
 
 logger = logging.getLogger("actverse.steps")
 
@@ -272,7 +272,7 @@ class StepRunner:
 
 
 def _other(task: Task) -> OtherTask:
-    return OtherTask(task.id, work_of(task), facts_of(task))
+    return OtherTask(task.id, work_of(task), facts_of(task), is_open=task.state in OPEN)
 
 
 def _of_the_video(earlier: tuple[OtherTask, ...]) -> dict[str, dict[str, Any]]:

@@ -49,11 +49,13 @@ class OtherTask:
 
     Attributes:
         facts: what its steps said, by step.
+        is_open: whether it has not come to its end yet.
     """
 
     task_id: str
     work: Work
     facts: dict[str, dict[str, Any]]
+    is_open: bool = False
 
     @property
     def spec(self) -> LabelSpec:

@@ -44,6 +44,11 @@ def labels_of(context: StepContext, task: OtherTask) -> tuple[LabelSet, dict[str
     return read_taken(folder, task.spec, images), images
 
 
+def splits_yet(context: StepContext, task: OtherTask) -> bool:
+    """Whether it is still to be settled which frames a task holds out."""
+    return task.is_open and TRAINING in task.facts and not held_out_of(context, task)
+
+
 def held_out_of(context: StepContext, task: OtherTask) -> tuple[str, ...]:
     """The frames that a task's model was never shown, by stem; empty if it has none yet."""
     from components.dataset.held_out import held_out_stems, read_held_out

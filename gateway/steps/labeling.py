@@ -75,12 +75,26 @@ def take_labels(context: StepContext) -> dict[str, Any]:
     if context.work.labels_path:
         return _take_given(context)
     labels, look = labels_that_count(context)
+    _wait_for_split(context, look)
     try:
         return _take(context, labels, look)
     except (BadInput, NotFound, StorageFull, Unavailable) as error:
         # The labels of weeks are not to be stranded by what somebody can mend.
         context.check()
         raise _waiting(context, str(error), look) from error
+
+
+def _wait_for_split(context: StepContext, look: dict[str, Any]) -> None:
+    """Wait for the round before to settle its held-out frames: this one is to hold them out too."""
+    from gateway.steps.label_rounds import labelled_before, splits_yet
+
+    before = labelled_before(context)
+    if before and splits_yet(context, before):
+        fault = (
+            f"Round {before.work.round} of it, the task {before.task_id}, has no dataset yet, and "
+            "what it holds out is to stay held out: wait for its training, or cancel it."
+        )
+        raise _waiting(context, fault, look)
 
 
 def _waiting(context: StepContext, fault: str, look: dict[str, Any]) -> Waiting:

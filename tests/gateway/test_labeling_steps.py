@@ -40,6 +40,7 @@ class Labelling:
     work: Work = field(default_factory=lambda: Work(project_name="arena", names=SPEC.names))
     earlier: tuple["Labelling", ...] = ()
     facts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    is_open: bool = False
 
     def __post_init__(self) -> None:
         if not self.work.reopens:
@@ -52,7 +53,7 @@ class Labelling:
 
     @property
     def other(self) -> OtherTask:
-        return OtherTask(self.task_id, self.work, {**self.facts, "training": {}})
+        return OtherTask(self.task_id, self.work, {**self.facts, "training": {}}, self.is_open)
 
     def context(self, **change: Any) -> StepContext:
         context = StepContext(
@@ -344,11 +345,41 @@ def test_a_second_round_learns_from_the_labels_of_both(done: Labelling):
 
 def test_a_round_behind_one_that_never_trained_holds_nothing_out_by_itself(done: Labelling):
     done.storage.delete("train_log/t-1")
-    second = Labelling(done.settings, "t-2", (6,), done.work, (done,))
-    second.ask()
-    second.label(6)
-    second.finish()
-    assert read_held_out(second.kept) == ()
+    done.is_open = True
+    again = _reopened(done)
+    again.label(4, RAT)
+    again.wait()
+    again.settle()
+    waiting = again.wait("Round 1 of it, the task t-1, has no dataset yet")
+    assert (waiting.done, waiting.total, again.texts()) == (3, 3, {})
+    # It failed, or was cancelled, before there was one.
+    done.is_open = False
+    again.take()
+    assert again.texts() == {1: "0", 4: "1", 9: "0"}
+    assert read_held_out(again.kept) == ()
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_what_a_round_before_is_yet_to_hold_out_is_waited_for(done: Labelling, now: bool):
+    done.storage.delete("train_log/t-1")
+    done.is_open = True
+    again = _reopened(done)
+    again.work = again.work.model_copy(update={"labels_now": now})
+    again.label(4, RAT)
+    if not now:
+        again.wait()
+        again.settle()
+    again.wait("has no dataset yet")
+    done.split(train="1 4", val="9")
+    again.take()
+    assert read_held_out(again.kept) == ("frame_000009",)
+    # Whoever follows knows them by the labels: its own dataset is not waited for.
+    again.is_open = True
+    third = Labelling(done.settings, "t-3", (2,), done.work, (done, again))
+    third.ask()
+    third.label(2)
+    third.finish()
+    assert read_held_out(third.kept) == ("frame_000009",)
 
 
 def test_a_project_that_is_opened_again_waits_for_a_change(done: Labelling):

@@ -77,3 +77,26 @@ def test_what_the_gate_refuses_is_never_told_as_deployed(settings, sessions, ear
     deployment = {"MODEL_DEPLOYMENT_REQUESTED", "MODEL_DEPLOYED"}
     assert deployment & set(told) == (deployment if earned else set())
     assert "MODEL_TRAINING_COMPLETED" in told
+
+
+def test_a_step_is_told_which_rounds_before_have_not_ended(settings, sessions):
+    with sessions.begin() as session:
+        first = create_task(session, "ada", "loop", Work(file_path="clip.mp4")).id
+        session.flush()
+        work = Work(reopens=first)
+        second = create_task(session, "ada", "reopened", work, previous_id=first).id
+    told = []
+    for state in ("running", "failed"):
+        with sessions.begin() as session:
+            read_task(session, first).state = state
+            step = read_task(session, second).steps[0]
+            step.state = "pending"
+        with sessions.begin() as session:
+            step = claim_step(session, second, "labeling", "w1", timedelta(seconds=30))
+
+        def look(context):
+            told.append([(task.task_id, task.is_open) for task in context.earlier])
+            return {}
+
+        StepRunner(settings, sessions, open_storage(settings)).run(step, "w1", look)
+    assert told == [[(first, True)], [(first, False)]]
