@@ -9,7 +9,7 @@ from typing import Any
 from components.errors import BadLabels, NotFound
 from components.files import write_text
 from components.labeling.backend import LabelingBackend, LabelingState, ProjectPlan
-from components.labeling.formats.yolo import DECIMALS, counted_by, describe
+from components.labeling.formats.yolo import DECIMALS, counted_by, describe, read_each
 from components.labeling.label_set import LabelSet
 from components.labeling.objects import frame_labels, labelled_objects
 from components.labeling.opened import opened_labels
@@ -68,13 +68,9 @@ class FolderBackend(LabelingBackend):
     def read(
         self, project: Mapping[str, Any], wanted: WantedLabels, images: Mapping[str, Path]
     ) -> LabelSet:
-        """As the label files say.
-
-        Raises:
-            BadLabels: also for what is wrong in one of them.
-        """
-        with opened_labels(self._bring(project), "yolo") as labels:
-            return labels.read(wanted, images)
+        """As the label files say."""
+        with opened_labels(self._bring(project), "yolo") as opened:
+            return read_each(opened.path, wanted, opened.images or images)
 
     def add(self, project: Mapping[str, Any], labels: LabelSet) -> int:
         """Write the label files, their numbers as the folder counts its classes and key points.

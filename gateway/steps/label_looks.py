@@ -1,6 +1,7 @@
 """The labelling monitor's look at one project: how far it is, and its labels once they count."""
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,7 +29,7 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
     """The labels, if they are complete and left alone, or if those that are there suffice.
 
     While people label, they are read once a minute and kept, so that little is lost with a
-    tool that loses a project.
+    tool that loses a project; what is wrong with one of them is told then.
 
     Returns:
         The labels, and the facts of the look.
@@ -62,14 +63,20 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
         if state.labelled and (
             ready or (unkept and time.time() - kept.get("at", 0) > _DRAFT_SECONDS)
         ):
-            labels = backend.read(project, context.work.wanted, images_of(context, owner))
-            if unkept and not labels.faults:
-                _keep(context, labels)
-                facts["draft"] = {"mark": state.mark, "at": time.time()}
-            if ready:
+            # Whatever is wrong, it is not read again at every look.
+            kept = facts["draft"] = {**kept, "at": time.time(), "fault": ""}
+            try:
+                labels = backend.read(project, context.work.wanted, images_of(context, owner))
+                if unkept:
+                    _keep(context, labels)
+                    kept["mark"] = state.mark
                 refuse_faults(labels)
-                return labels, facts
-        fault = _fault(state, ready)
+            except BadLabels as error:
+                kept["fault"] = str(error)
+            else:
+                if ready:
+                    return labels, facts
+        fault = kept.get("fault", "") if state.labelled else _nothing(state, ready)
     except (BadInput, NotFound, StorageFull, Unauthorized, Unavailable) as error:
         context.check()
         away = isinstance(error, NotFound | Unavailable)
@@ -105,12 +112,18 @@ def refuse_faults(labels: LabelSet) -> None:
 
 
 def _keep(context: StepContext, labels: LabelSet) -> None:
-    path = context.layout.labels_draft(owner_of(context).task_id)
-    save_draft(labels, path)
-    context.storage.keep(path)
+    """Keep the labels as they are; for those that cannot be used, as they were read before."""
+    frames = labels.frames
+    if labels.faults and (older := read_draft(context)) and older.spec == labels.spec:
+        frames = {s: frame for s, frame in older.frames.items() if s in labels.faults} | frames
+    if frames:
+        path = context.layout.labels_draft(owner_of(context).task_id)
+        save_draft(replace(labels, frames=frames), path)
+        context.storage.keep(path)
 
 
-def _fault(state: LabelingState, ready: bool) -> str:
+def _nothing(state: LabelingState, ready: bool) -> str:
+    """What is to be done where nothing is labelled; empty while there is time."""
     if state.skipped >= state.total > 0:
         return "Every frame was skipped: label one at least, or cancel the task."
     return "Nothing is labelled yet: label one frame at least." if ready else ""

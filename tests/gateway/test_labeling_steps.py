@@ -235,7 +235,51 @@ def test_a_typo_is_told_and_waited_for(first: Labelling):
     waiting = first.wait(r"frame_000009\.txt, line 1: 3 values")
     assert (waiting.done, waiting.total) == (3, 3)
     first.label(9)
-    assert first.finish()["counts"]["objects"] == 3
+    first.wait("3 values")  # until they are read again
+    first.settle()
+    assert first.take()["counts"]["objects"] == 3
+
+
+def test_beside_a_typo_the_other_labels_are_kept(first: Labelling):
+    place = first.storage.layout.labels_draft("t-1")
+    first.label(1)
+    first.wait()
+    first.label(1, "0 0.5 0.5\n")
+    first.label(4, RAT)
+    first.settle()
+    fault = first.wait(r"frame_000001\.txt, line 1: 3 values").fault
+    kept = load_draft(place)
+    # Of the first frame as it was before.
+    assert (kept.frames.keys(), kept.objects) == (
+        {"frame_000001", "frame_000004"}, {"mouse": 1, "rat": 1},
+    )  # fmt: skip
+    # It is told on, though it is not read at each look.
+    looked = dict(first.facts["labels"]["draft"])
+    assert first.wait("3 values").fault == fault
+    assert first.facts["labels"]["draft"] == looked
+    first.label(1, RAT)
+    first.wait("3 values")
+    first.settle()
+    assert first.wait().fault == ""
+    assert load_draft(place).objects == {"mouse": 0, "rat": 2}
+
+
+def test_a_fault_that_is_taken_back_is_told_no_more(first: Labelling):
+    path = first.label(1, "0 0.5 0.5\n")
+    first.wait("3 values")
+    path.unlink()
+    first.wait()
+
+
+def test_labels_whose_classes_nobody_names_are_read_once_a_minute(settings: Settings):
+    task = Labelling(settings, "t-1", (1, 4, 9), Work(project_name="arena"))
+    task.ask()
+    task.label(1)
+    task.wait("Nobody names the classes")
+    write_text(task.folder / "classes.txt", "mouse\nrat\n")
+    task.wait("Nobody names the classes")
+    task.settle()
+    task.wait()
 
 
 def test_what_is_there_can_be_made_to_suffice(first: Labelling):

@@ -80,8 +80,20 @@ def names(path: Path) -> list[str]:
 
 def read(path: Path, wanted: WantedLabels, images: Mapping[str, Path]) -> LabelSet:
     """The labels of a folder; see ``formats``."""
+    require_images(_labels(path), images, str(path))
+    labels = read_each(path, wanted, images)
+    for fault in labels.faults.values():
+        raise BadLabels(fault)
+    return labels
+
+
+def read_each(path: Path, wanted: WantedLabels, images: Mapping[str, Path]) -> LabelSet:
+    """The labels of a folder; what is wrong in one image's stands in the set's ``faults``.
+
+    Raises:
+        BadLabels: if there is none, two share a name, or it is not clear what they count by.
+    """
     labels = _labels(path)
-    require_images(labels, images, str(path))
     described = _described(path)
     own = _own_spec(described, wanted)
     spec = wanted.resolve(
@@ -90,14 +102,20 @@ def read(path: Path, wanted: WantedLabels, images: Mapping[str, Path]) -> LabelS
         own.keypoints,
         _flips(own, wanted.keypoints or own.keypoints),
     )
-    frames = {}
+    frames: dict[str, LabelledFrame] = {}
+    faults: dict[str, str] = {}
     for stem, file in sorted(labels.items()):
-        size = image_size(images[stem])
-        # By name, since the folder may count its classes and key points in another order.
-        objects = labelled_objects(read_yolo_labels(file, own), own, size)
-        checked = frame_labels(objects, spec, size, str(file))
-        frames[stem] = LabelledFrame(images[stem].name, size, checked)
-    return LabelSet(spec, frames)
+        try:
+            require_images([stem], images, str(path))
+            size = image_size(images[stem])
+            # By name, since the folder may count its classes and key points in another order.
+            objects = labelled_objects(read_yolo_labels(file, own), own, size)
+            checked = frame_labels(objects, spec, size, str(file))
+        except BadLabels as error:
+            faults[stem] = str(error)
+        else:
+            frames[stem] = LabelledFrame(images[stem].name, size, checked)
+    return LabelSet(spec, frames, faults=faults)
 
 
 def write(labels: LabelSet, folder: Path) -> None:

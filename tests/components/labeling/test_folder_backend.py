@@ -128,8 +128,11 @@ def test_laid_out_again_the_labels_stay(backend, project, storage, label_file):
 def test_what_is_wrong_in_a_file_is_said_with_its_place(backend, project, images, label_file):
     label_file(STEMS[0]).write_text("0 0.5 0.5 0.2 0.2\n")
     label_file(STEMS[1]).write_text("2 0.5 0.5 0.2 0.2\n")
-    with pytest.raises(BadLabels, match=rf"{STEMS[1]}\.txt, line 1: class 2 is unknown"):
-        backend.read(project, WANTED, images)
+    label_file("frame_000002").write_text("0 0.5 0.5 0.2 0.2\n")
+    read = backend.read(project, WANTED, images)
+    assert (read.frames.keys(), read.faults.keys()) == ({STEMS[0]}, {STEMS[1], "frame_000002"})
+    assert f"{STEMS[1]}.txt, line 1: class 2 is unknown" in read.faults[STEMS[1]]
+    assert "frame_000002" in read.faults["frame_000002"]
 
 
 def test_a_folder_that_is_gone_is_said(backend, project, storage, images):
