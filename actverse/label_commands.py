@@ -72,7 +72,7 @@ def send_labels(
     if as_json:
         print_json(labeling)
         return
-    make_console().print("The labels are sent; the task looks at them within a minute.")
+    make_console().print("The labels are sent; the task looks at them now.")
 
 
 def import_labels(
@@ -169,8 +169,7 @@ def train_now(gateway: str | None, key: str | None, task_id: str, *, as_json: bo
     if as_json:
         print_json(labeling)
         return
-    total, labelled = labeling["total"], labeling["labelled"]
-    make_console().print(f"The task goes on with {labelled} of {total} frames.")
+    make_console().print("The task looks at its labels now and goes on as soon as they suffice.")
     print_how_to_follow(where, task_id)
 
 

@@ -133,19 +133,23 @@ class StepRunner:
         except LeaseLost:
             raise
         except Waiting as waiting:
+            again_in = waiting.again_in
             with self.sessions.begin() as session:
+                # What it is to do was changed while it looked, as by a user who waits no longer.
+                if context and work_of(session.get_one(Task, step.task_id)) != context.work:
+                    again_in = timedelta(0)
                 release_step(
                     session,
                     step.id,
                     holder,
                     waiting.done,
                     waiting.total,
-                    waiting.again_in,
+                    again_in,
                     context.in_users_words(waiting.fault) if context else waiting.fault,
                     waiting.facts,
                 )
             announce(self.settings, step.task_id)
-            return Ended(Outcome.WAITING, waiting.again_in.total_seconds())
+            return Ended(Outcome.WAITING, again_in.total_seconds())
         except HandedOver:
             with self.sessions.begin() as session:
                 hand_over_step(session, step.id, holder)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from components.errors import BadInput, BadLabels
 
 LEAST_TRAIN, LEAST_HELD_OUT = 2, 1
+LEAST_FRAMES = LEAST_TRAIN + LEAST_HELD_OUT
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,9 @@ def split_by_time(frames: int, *, held_out: float, gap: float) -> BlockSplit:
             f"A held-out share of {held_out} and a gap of {gap} cannot be used: "
             "take shares above 0 (the gap may be 0) that leave something to train on."
         )
-    least = LEAST_TRAIN + LEAST_HELD_OUT
-    if frames < least:
+    if frames < LEAST_FRAMES:
         raise BadLabels(
-            f"There are {frames} labelled images, but at least {least} are needed "
+            f"There are {frames} labelled images, but at least {LEAST_FRAMES} are needed "
             f"({LEAST_TRAIN} to train, {LEAST_HELD_OUT} held out): label more."
         )
     last = min(max(round(frames * held_out), LEAST_HELD_OUT), frames - LEAST_TRAIN)

@@ -1,5 +1,7 @@
 """A user's own files: sent, listed, fetched, deleted."""
 
+import re
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Annotated
 
@@ -13,13 +15,18 @@ from gateway.api.acting import acting_for, storage_of
 from gateway.api.dependencies import CurrentCaller, SettingsDep
 from gateway.api.downloads import FILE_RESPONSES, RangeHeader, send_file
 from gateway.api.paging import Limit, next_link
+from gateway.database import Sessions
 from gateway.openapi import problems
 from gateway.places import check_target, own_key, prefix_of
+from gateway.rounds import look_at_labels
 from gateway.schemas.files import Deleted, OwnFile, OwnFileList
+from gateway.tasks import read_task
 from gateway.uploads import store_body
 from gateway.work import Name
 
 router = APIRouter(prefix="/files", tags=["files"])
+
+_IN_PROJECT = re.compile(r"labeling/[^/]+-(t-[0-9a-f]{12})/.+")
 
 _Key = Annotated[str, Path(max_length=1024, description="a key below your own files")]
 _For = Annotated[
@@ -92,6 +99,8 @@ async def put_file(
     own = own_key(storage, user_id, key)
     before = await run_in_threadpool(storage.stat, own)
     stored = await store_body(storage, own, request, settings.max_upload_bytes)
+    if match := _IN_PROJECT.fullmatch(key):
+        await run_in_threadpool(_look_soon, request.app.state.sessions, user_id, match[1])
     response.status_code = HTTPStatus.CREATED if before is None else HTTPStatus.OK
     return OwnFile(key=key, bytes=stored.bytes, modified=stored.modified)
 
@@ -129,3 +138,9 @@ def delete_file(key: _Key, request: Request, caller: CurrentCaller, user: _For =
     if count == 0:
         raise NotFound(f"There is no file or folder {key!r} among yours.")
     return Deleted(key=key, files=count)
+
+
+def _look_soon(sessions: Sessions, user_id: str, task_id: str) -> None:
+    """Let beat have a task's labels looked at: not once for each file of a folder."""
+    with suppress(NotFound), sessions.begin() as session:
+        look_at_labels(session, read_task(session, task_id, user_id).id)

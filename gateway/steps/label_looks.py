@@ -19,6 +19,7 @@ from components.labeling.draft import load_draft, save_draft
 from components.labeling.label_set import LabelSet
 from components.labeling.monitor import look
 from gateway.steps.context import StepContext, Waiting
+from gateway.steps.label_rounds import least_labels
 from gateway.steps.projects import backend_of, images_of, owner_of
 
 _DRAFT_SECONDS = 60
@@ -76,13 +77,13 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
             else:
                 if ready:
                     return labels, facts
-        fault = kept.get("fault", "") if state.labelled else _nothing(state, ready)
+        fault = kept.get("fault", "") if state.labelled else _nothing(context, state, ready)
     except (BadInput, NotFound, StorageFull, Unauthorized, Unavailable) as error:
         context.check()
+        fault = _with_way_out(context, error)
         away = isinstance(error, NotFound | Unavailable)
         if away and context.work.labels_now and (draft := read_draft(context)):
-            return draft, facts | {"read_before": str(error)}
-        fault = _with_way_out(context, error)
+            return draft, facts | {"read_before": str(error), "amiss": fault}
     raise Waiting(
         fault or f"{done:g} of {total:g} frames are labelled.",
         done,
@@ -122,11 +123,13 @@ def _keep(context: StepContext, labels: LabelSet) -> None:
         context.storage.keep(path)
 
 
-def _nothing(state: LabelingState, ready: bool) -> str:
+def _nothing(context: StepContext, state: LabelingState, ready: bool) -> str:
     """What is to be done where nothing is labelled; empty while there is time."""
+    number = least_labels(context)
+    least = f"label {number} frames at least" if number > 1 else "label one frame at least"
     if state.skipped >= state.total > 0:
-        return "Every frame was skipped: label one at least, or cancel the task."
-    return "Nothing is labelled yet: label one frame at least." if ready else ""
+        return f"Every frame was skipped: {least}, or cancel the task."
+    return f"Nothing is labelled yet: {least}." if ready else ""
 
 
 def _with_way_out(context: StepContext, error: ActverseError) -> str:

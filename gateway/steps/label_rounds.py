@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from components.dataset.split import LEAST_FRAMES
 from components.errors import NotFound
 from components.label_files import find_images
 from components.labeling.image_files import require_images
@@ -42,6 +43,16 @@ def labels_of(context: StepContext, task: OtherTask) -> tuple[LabelSet, dict[str
     own = folder / "images"
     images = find_images(own if own.is_dir() else frames_of(context, task))
     return read_taken(folder, task.spec, images), images
+
+
+def least_labels(context: StepContext) -> int:
+    """How many frames of its own a round needs labelled at least, so that it can train."""
+    owner = owner_of(context).task_id
+    elsewhere = any(
+        "spec" in task.facts.get("labels", {}) and (task.work.reopens or task.task_id) != owner
+        for task in context.earlier
+    )
+    return 1 if elsewhere else LEAST_FRAMES
 
 
 def splits_yet(context: StepContext, task: OtherTask) -> bool:

@@ -99,13 +99,17 @@ def _wait_for_split(context: StepContext, look: dict[str, Any]) -> None:
 
 def _waiting(context: StepContext, fault: str, look: dict[str, Any]) -> Waiting:
     """Labels that would count, were it not for ``fault``."""
+    # Of labels that had been read before, also why they were not read now.
+    fault = f"{look.get('amiss', '')} {fault}".strip()
+    facts = {name: said for name, said in look.items() if name not in ("read_before", "amiss")}
     again_in = timedelta(seconds=context.settings.labeling_poll_max_seconds)
     done, total = float(look.get("done", 0)), float(look.get("total", 0))
-    return Waiting(fault, done, total, again_in, fault=fault, facts=look)
+    return Waiting(fault, done, total, again_in, fault=fault, facts=facts)
 
 
 def _take(context: StepContext, labels: LabelSet, look: dict[str, Any]) -> dict[str, Any]:
     from components.dataset.held_out import write_held_out
+    from components.dataset.split import LEAST_FRAMES
     from components.labeling.keep import keep_labels
     from gateway.steps.label_rounds import labelled_before, with_earlier_rounds
 
@@ -119,6 +123,11 @@ def _take(context: StepContext, labels: LabelSet, look: dict[str, Any]) -> dict[
         labels, images, held_out = with_earlier_rounds(context, before, labels)
     elif context.work.reopens or context.work.folder_path:
         images = images_of(context, owner_of(context))
+    if len(labels.frames) < LEAST_FRAMES and told["of_this_round"] < look.get("total", 0):
+        raise BadLabels(
+            f"There are {len(labels.frames)} labelled frames, but a training needs at least "
+            f"{LEAST_FRAMES}: label more."
+        )
     target = context.layout.labels(context.task_id)
     counts = keep_labels(labels, target, images, context.progress)
     write_held_out(target, held_out)

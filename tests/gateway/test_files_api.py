@@ -1,12 +1,16 @@
 """A user's own files over REST: sent, listed, fetched, deleted."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
 import pytest
 from fastapi.testclient import TestClient
+from sqlalchemy import select
 
 from components.settings import Settings
+from gateway.models import Step, now
+from tests.helpers.tasks import set_step
 
 CONTENT = bytes(range(200))
 
@@ -183,3 +187,22 @@ def test_an_administrator_reaches_everybodys_and_a_user_only_theirs(client, bob,
         assert answer.json()["type"] == "urn:actverse:problem:Forbidden"
     assert client.get("/files/", params={"user_id": "bob"}).status_code == 403
     assert admin.get("/files/", params={"user_id": "../x"}).status_code == 400
+
+
+def test_labels_that_are_sent_to_a_project_are_looked_at_soon(client, bob, sessions):
+    client.put("/files/a.mp4", content=b"1")
+    task_id = client.post("/tasks/", json={"file_path": "a.mp4"}).json()["task_id"]
+    later = now() + timedelta(hours=1)
+
+    def due(sender: TestClient, key: str) -> bool:
+        set_step(sessions, task_id, "labels", state="waiting", not_before=later, queued=later)
+        assert sender.put(f"/files/{key}", content=b"").is_success
+        with sessions() as session:
+            (step,) = session.scalars(select(Step).where(Step.name == "labels"))
+            return step.not_before is None and step.queued is None
+
+    label = f"labeling/arena-{task_id}/labels/frame_000001.txt"
+    assert due(client, label)
+    assert not due(client, "labels/frame_000001.txt")
+    assert not due(bob, label)
+    assert not due(client, "labeling/arena-t-0123456789ab/labels/a.txt")

@@ -283,11 +283,44 @@ def test_labels_whose_classes_nobody_names_are_read_once_a_minute(settings: Sett
 
 
 def test_what_is_there_can_be_made_to_suffice(first: Labelling):
-    first.work = first.work.model_copy(update={"labels_now": True})
-    first.wait("Nothing is labelled yet")
-    first.label(4)
-    told = first.take()
-    assert (told["of_this_round"], first.texts()) == (1, {4: "0"})
+    four = Labelling(first.settings, "t-4", (1, 4, 9, 16), first.work)
+    four.ask()
+    four.work = four.work.model_copy(update={"labels_now": True})
+    four.wait("Nothing is labelled yet: label 3 frames at least")
+    four.label(4)
+    four.label(9)
+    waiting = four.wait("There are 2 labelled frames, but a training needs at least 3: label more")
+    assert (waiting.done, waiting.total) == (2, 4)
+    four.label(1, "")
+    told = four.take()
+    assert (told["of_this_round"], four.texts()) == (3, {1: "", 4: "0", 9: "0"})
+
+
+def test_few_frames_that_are_all_there_is_count(settings: Settings):
+    two = Labelling(settings, "t-2", (1, 4))
+    two.ask()
+    two.label(1)
+    two.label(4)
+    assert two.finish()["counts"]["images"] == 2
+
+
+def test_beside_the_labels_of_earlier_rounds_one_is_enough(done: Labelling):
+    second = Labelling(done.settings, "t-2", (6, 7), done.work, (done,))
+    second.ask()
+    second.work = second.work.model_copy(update={"labels_now": True})
+    second.wait("label one frame at least")
+    second.label(6, RAT)
+    assert second.take()["counts"]["images"] == 4
+
+
+def test_of_a_project_that_is_opened_again_its_own_labels_have_to_suffice(done: Labelling):
+    again = _reopened(done)
+    for index in done.frames:
+        again.label(index).unlink()
+    again.work = again.work.model_copy(update={"labels_now": True})
+    again.wait("label 3 frames at least")
+    again.label(1)
+    again.wait("There are 1 labelled frames")
 
 
 def test_labels_without_any_object_are_told(first: Labelling):
@@ -357,14 +390,26 @@ def test_a_folder_that_was_deleted_unread_is_said(first: Labelling):
 
 
 def test_labels_read_before_suffice_where_the_project_is_gone(first: Labelling):
+    task = Labelling(first.settings, "t-4", (1, 4, 9, 16), first.work)
+    task.ask()
+    for index in (1, 4, 9):
+        task.label(index)
+    task.wait()
+    task.storage.delete("users/ada/labeling/arena-t-4")
+    task.wait("is gone")
+    task.work = task.work.model_copy(update={"labels_now": True})
+    told = task.take()
+    assert task.texts() == {1: "0", 4: "0", 9: "0"}
+    assert "is gone" in told["read_before"]
+
+
+def test_too_few_labels_read_before_are_told_with_the_way_out(first: Labelling):
     first.label(1)
     first.wait()
     first.storage.delete("users/ada/labeling/arena-t-1")
-    first.wait("is gone")
     first.work = first.work.model_copy(update={"labels_now": True})
-    told = first.take()
-    assert first.texts() == {1: "0"}
-    assert "is gone" in told["read_before"]
+    first.wait("is gone.*'actverse labels restore t-1'.*There are 1 labelled frames")
+    assert not {"read_before", "amiss"} & first.facts["labels"].keys()
 
 
 def test_a_second_round_learns_from_the_labels_of_both(done: Labelling):
@@ -444,12 +489,15 @@ def test_a_project_that_is_opened_again_waits_for_a_change(done: Labelling):
 
 
 def test_a_label_taken_back_in_a_project_opened_again_is_no_label(done: Labelling):
+    done.frames += (16,)
+    make_images(done.storage.layout.frames("t-1"), f"{frame_name(16)}.jpg", size_wh=SIZE)
     again = _reopened(done)
+    again.label(16)
     again.wait()
     again.label(1).unlink()
     again.work = again.work.model_copy(update={"labels_now": True})
     again.take()
-    assert again.texts() == {4: "0", 9: "0"}
+    assert again.texts() == {4: "0", 9: "0", 16: "0"}
 
 
 def test_labels_made_elsewhere_are_put_into_the_project(first: Labelling):

@@ -231,12 +231,9 @@ def test_labelling_is_ended_by_hand(sessions: Sessions):
 
     with pytest.raises(Conflict, match="not laid out yet"):
         finish()
-    for done, skipped in ((0, 0), (2, 2)):
-        _labelled(sessions, task_id, done, skipped=skipped)
-        with pytest.raises(Conflict, match=r"No frame .* is labelled yet"):
-            finish()
     assert not _work(sessions, task_id).labels_now
-    _labelled(sessions, task_id, 3, skipped=2)
+    # Whatever the last look saw: it may be a minute old.
+    _labelled(sessions, task_id, 0)
     set_step(sessions, task_id, "labels", not_before=now())
     finish()
     assert _work(sessions, task_id).labels_now

@@ -7,9 +7,11 @@ import pytest
 from components.errors import BadInput, StorageFull, Unavailable
 from components.storage import open_storage
 from gateway.flows import TRAINING
+from gateway.labeling import finish_labeling
 from gateway.leases import MAX_ATTEMPTS, claim_step
 from gateway.models import Event, Step
 from gateway.runner import Outcome, StepRunner
+from gateway.steps.context import Waiting
 from gateway.tasks import create_task, read_task
 from gateway.work import Work
 from tests.helpers.tasks import set_step
@@ -100,3 +102,25 @@ def test_a_step_is_told_which_rounds_before_have_not_ended(settings, sessions):
 
         StepRunner(settings, sessions, open_storage(settings)).run(step, "w1", look)
     assert told == [[(first, True)], [(first, False)]]
+
+
+def test_a_look_during_which_a_user_waits_no_longer_is_followed_by_another(settings, sessions):
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "labeling", Work(folder_path="frames")).id
+    set_step(sessions, task_id, "labeling", state="succeeded", facts={"frames": 4})
+    again_in = []
+    for _ in range(2):
+        with sessions.begin() as session:
+            step = claim_step(session, task_id, "labels", "w1", timedelta(seconds=30))
+
+        def look(context):
+            if not context.work.labels_now:
+                with sessions.begin() as session:
+                    finish_labeling(session, read_task(session, task_id))
+            raise Waiting("0 of 4 frames are labelled.", 0, 4, timedelta(hours=1))
+
+        ended = StepRunner(settings, sessions, open_storage(settings)).run(step, "w1", look)
+        assert ended.outcome is Outcome.WAITING
+        again_in.append(ended.again_in)
+    # And not again and again.
+    assert again_in == [0, 3600]
