@@ -413,7 +413,7 @@ def reopen(gateway: str | None, key: str | None, task: str, watch: bool) -> None
 @_as_json
 @_at_gateway
 def restore(gateway: str | None, key: str | None, task: str, as_json: bool) -> None:
-    """Put a project up again that its tool has lost.
+    """Put a project, or frames of it, up again that its tool has lost.
 
     With the labels of TASK as they were read last.
     """

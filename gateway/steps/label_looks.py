@@ -33,7 +33,7 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
     tool that loses a project; what is wrong with one of them is told then.
 
     Returns:
-        The labels, and the facts of the look.
+        The labels, and the facts of the look; of what is no reason to wait by itself, ``amiss``.
 
     Raises:
         Waiting: if they do not count yet; with a fault where somebody has to mend something
@@ -57,7 +57,8 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
         done, total = state.labelled + state.skipped, state.total
         again_in = seen.again_in
         facts |= {"monitor": seen.memory, "done": done, "total": total, "skipped": state.skipped}
-        ready = seen.settled and state.mark != project.get("opened_with")
+        gone = _frames_gone(context, state)
+        ready = seen.settled and state.mark != project.get("opened_with") and not gone
         ready = ready or context.work.labels_now
         kept = facts.get("draft", {})
         unkept = kept.get("mark") != state.mark
@@ -69,15 +70,17 @@ def labels_that_count(context: StepContext) -> tuple[LabelSet, dict[str, Any]]:
             try:
                 labels = backend.read(project, context.work.wanted, images_of(context, owner))
                 if unkept:
-                    _keep(context, labels)
+                    _keep(context, labels, gone=bool(gone))
                     kept["mark"] = state.mark
                 refuse_faults(labels)
             except BadLabels as error:
                 kept["fault"] = str(error)
             else:
                 if ready:
-                    return labels, facts
+                    return labels, facts | {"amiss": gone}
         fault = kept.get("fault", "") if state.labelled else _nothing(context, state, ready)
+        if gone and not (context.work.labels_now and state.labelled):
+            fault = gone
     except (BadInput, NotFound, StorageFull, Unauthorized, Unavailable) as error:
         context.check()
         fault = _with_way_out(context, error)
@@ -112,15 +115,37 @@ def refuse_faults(labels: LabelSet) -> None:
         raise BadLabels(said)
 
 
-def _keep(context: StepContext, labels: LabelSet) -> None:
-    """Keep the labels as they are; for those that cannot be used, as they were read before."""
-    frames = labels.frames
-    if labels.faults and (older := read_draft(context)) and older.spec == labels.spec:
-        frames = {s: frame for s, frame in older.frames.items() if s in labels.faults} | frames
+def _keep(context: StepContext, labels: LabelSet, *, gone: bool) -> None:
+    """Keep the labels as they are; for those that cannot be used, as they were read before.
+
+    Args:
+        gone: whether frames are gone from the project: what was read of them is kept on.
+    """
+    frames, skipped = labels.frames, labels.skipped
+    older = read_draft(context) if labels.faults or gone else None
+    if older and older.spec != labels.spec and gone:
+        return
+    if older and older.spec == labels.spec:
+        lost = older.frames.keys() - labels.skipped if gone else labels.faults
+        frames = {s: frame for s, frame in older.frames.items() if s in lost} | frames
+        skipped |= older.skipped - frames.keys() if gone else frozenset()
     if frames:
         path = context.layout.labels_draft(owner_of(context).task_id)
-        save_draft(replace(labels, frames=frames), path)
+        save_draft(replace(labels, frames=frames, skipped=skipped), path)
         context.storage.keep(path)
+
+
+def _frames_gone(context: StepContext, state: LabelingState) -> str:
+    """What can be done where frames were deleted from the project; empty if none was."""
+    task_id, frames = context.task_id, int(context.facts["labeling"].get("frames", 0))
+    if state.total >= frames:
+        return ""
+    others = state.total and not context.work.labels_now
+    return (
+        f"{frames - state.total} of {frames} frames are gone from the project: "
+        f"'actverse labels restore {task_id}' puts them up again"
+        + (f", 'actverse train {task_id} --now' goes on without them." if others else ".")
+    )
 
 
 def _nothing(context: StepContext, state: LabelingState, ready: bool) -> str:

@@ -99,7 +99,6 @@ def _wait_for_split(context: StepContext, look: dict[str, Any]) -> None:
 
 def _waiting(context: StepContext, fault: str, look: dict[str, Any]) -> Waiting:
     """Labels that would count, were it not for ``fault``."""
-    # Of labels that had been read before, also why they were not read now.
     fault = f"{look.get('amiss', '')} {fault}".strip()
     facts = {name: said for name, said in look.items() if name not in ("read_before", "amiss")}
     again_in = timedelta(seconds=context.settings.labeling_poll_max_seconds)
@@ -123,7 +122,9 @@ def _take(context: StepContext, labels: LabelSet, look: dict[str, Any]) -> dict[
         labels, images, held_out = with_earlier_rounds(context, before, labels)
     elif context.work.reopens or context.work.folder_path:
         images = images_of(context, owner_of(context))
-    if len(labels.frames) < LEAST_FRAMES and told["of_this_round"] < look.get("total", 0):
+    frames = max(look.get("total", 0), context.facts["labeling"].get("frames", 0))
+    # Where there are no more frames, it is for the training to refuse them.
+    if len(labels.frames) < LEAST_FRAMES and told["of_this_round"] < frames:
         raise BadLabels(
             f"There are {len(labels.frames)} labelled frames, but a training needs at least "
             f"{LEAST_FRAMES}: label more."

@@ -364,6 +364,73 @@ def test_a_folder_that_was_deleted_is_put_up_again_with_its_labels(first: Labell
     assert first.finish()["counts"] == {"images": 3, "objects": 3, "mouse": 2, "rat": 1}
 
 
+def _without(task: Labelling, *frames: int) -> None:
+    for index in frames:
+        (task.folder / "images" / f"{frame_name(index)}.jpg").unlink()
+        (task.folder / "labels" / f"{frame_name(index)}.txt").unlink(missing_ok=True)
+
+
+def test_frames_that_are_gone_from_a_project_are_told_and_put_up_again(first: Labelling):
+    first.label(1)
+    first.label(4, RAT)
+    first.wait()
+    _without(first, 4, 9)
+    first.label(1, RAT)
+    first.settle()
+    told = (
+        "2 of 3 frames are gone from the project: 'actverse labels restore t-1' puts them up "
+        "again, 'actverse train t-1 --now' goes on without them"
+    )
+    waiting = first.wait(told)
+    assert (waiting.done, waiting.total) == (1, 1)
+    first.settle()
+    first.wait(told)  # complete, and left alone
+    kept = load_draft(first.storage.layout.labels_draft("t-1"))
+    assert (kept.frames.keys(), kept.objects) == (
+        {"frame_000001", "frame_000004"}, {"mouse": 0, "rat": 2},
+    )  # fmt: skip
+    # As ``restore_labeling`` does.
+    first.facts = {}
+    first.ask()
+    waiting = first.wait()
+    assert (waiting.done, waiting.total) == (2, 3)
+    first.label(9)
+    assert first.finish()["counts"] == {"images": 3, "objects": 3, "mouse": 1, "rat": 2}
+
+
+def test_a_task_goes_on_without_frames_that_are_gone(settings: Settings):
+    task = Labelling(settings, "t-1", (1, 4, 9, 16))
+    task.ask()
+    for index in task.frames:
+        task.label(index)
+    task.wait()
+    _without(task, 16)
+    task.wait("1 of 4 frames are gone")
+    task.work = task.work.model_copy(update={"labels_now": True})
+    assert task.take()["counts"]["images"] == 3
+    assert set(task.texts()) == {1, 4, 9}
+
+
+def test_too_few_labels_beside_frames_that_are_gone_are_told_with_the_way_out(first: Labelling):
+    first.label(1)
+    first.wait()
+    _without(first, 4, 9)
+    first.work = first.work.model_copy(update={"labels_now": True})
+    first.wait("2 of 3 frames are gone .* puts them up again. There are 1 labelled frames")
+
+
+@pytest.mark.parametrize("now", [False, True])
+def test_frames_that_are_all_gone_are_put_up_again(first: Labelling, now: bool):
+    first.label(1)
+    first.wait()
+    _without(first, *first.frames)
+    first.work = first.work.model_copy(update={"labels_now": now})
+    first.wait("3 of 3 frames are gone .* 'actverse labels restore t-1' puts them up again.$")
+    first.facts = {}
+    first.ask()
+    assert (first.folder / "labels" / "frame_000001.txt").is_file()
+
+
 def test_what_was_put_up_meanwhile_is_not_replaced_by_older_labels(first: Labelling):
     first.label(1)
     first.label(4)

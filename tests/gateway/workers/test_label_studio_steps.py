@@ -121,6 +121,25 @@ def test_a_project_that_was_deleted_holds_up_no_other_task(tool: LabelStudioServ
     assert backend.state(lost.facts["labeling"]).labelled == 1
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_tasks_that_were_deleted_are_put_up_again_with_their_labels(
+    tool: LabelStudioServer, number: int
+):
+    task = _open(tool, f"t-gone-{number}")
+    task.label(2)
+    unsettled = task.usual.model_copy(update={"labeling_settle_seconds": 600.0})
+    with pytest.raises(Waiting, match="2 of 2 frames are labelled"):
+        task.take(unsettled)
+    sdk, project = tool.sdk(), task.project
+    for one in (sdk.tasks.list(project=project).items or [])[:number]:
+        sdk.tasks.delete(str(one.id))
+    with pytest.raises(Waiting, match=rf"{number} of 2 frames are gone .*restore t-gone-{number}"):
+        task.take()
+    task.ask()
+    assert task.project == project
+    assert task.take()["counts"] == {"images": 2, "objects": 2, "mouse": 2}
+
+
 @pytest.mark.parametrize("trouble", ["token", "away"])
 def test_a_tool_that_refuses_or_is_away_is_waited_for(tool: LabelStudioServer, trouble: str):
     task = _open(tool, f"t-{trouble}")
