@@ -424,10 +424,10 @@ class Client:
         return target
 
     def finish_labeling(self, task_id: str) -> Labeling:
-        """Let a task go on with the labels that are there; the other frames are left out.
+        """Let a task go on with the labels that are there, as soon as they suffice.
 
         Raises:
-            Conflict: if it does not wait for labels, or has none.
+            Conflict: if it does not wait for labels.
         """
         path = f"{_labeling_path(task_id)}/finish"
         return cast(Labeling, self._connection.call("POST", path, once=True))
