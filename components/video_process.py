@@ -5,37 +5,43 @@ A decoder that meets a broken video may end its process, and no exception tells 
 python -m components.video_process FOLDER
 """
 
+import json
 import logging
-import pickle
+import pkgutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from components.errors import StepFailed
+from components.files import write_text
 from components.pipeline_step import PipelineStep
 from components.video_outcome import VideoOutcome, read_outcome, settle
 
-_WORK, _OUTCOME = "work", "outcome"
+_WORK, _BEFORE, _OUTCOME = "work.json", "before.json", "outcome.json"
 
 
 def settle_apart(
-    outcome: VideoOutcome, step: str, work: Callable[[PipelineStep], dict[str, Any]]
+    outcome: VideoOutcome, step: str, work: Callable[..., dict[str, Any]], **arguments: Any
 ) -> VideoOutcome:
     """As ``settle``, in a process that prints where this one does and ends with this call.
 
     Args:
         outcome: of the step before.
         step: the step's name.
-        work: as of ``settle``; it is pickled: a function of a module, or a partial of one.
+        work: as of ``settle``, with further arguments: a function of a module.
+        arguments: those, as JSON can hold them.
     """
     if outcome.failed:
-        return settle(outcome, step, work)
+        return settle(outcome, step, partial(work, **arguments))
     with tempfile.TemporaryDirectory(prefix="actverse-video-") as folder:
-        (Path(folder) / _WORK).write_bytes(pickle.dumps((outcome, step, work)))
+        outcome.write(Path(folder) / _BEFORE)
+        task = {"step": step, "work": f"{work.__module__}:{work.__qualname__}"}
+        write_text(Path(folder) / _WORK, json.dumps({**task, "arguments": arguments}))
         # The fault handler prints where a decoder broke.
         process = subprocess.Popen(
             [sys.executable, "-X", "faulthandler", "-m", __name__, folder],
@@ -68,9 +74,9 @@ def _sentence(step: str, code: int) -> str:
 
 def _main(folder: Path) -> int:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    # Written by who has started this process.
-    outcome, step, work = pickle.loads((folder / _WORK).read_bytes())  # noqa: S301
-    settle(outcome, step, work).write(folder / _OUTCOME)
+    task = json.loads((folder / _WORK).read_text(encoding="utf-8"))
+    work = partial(pkgutil.resolve_name(task["work"]), **task["arguments"])
+    settle(read_outcome(folder / _BEFORE), task["step"], work).write(folder / _OUTCOME)
     return 0
 
 

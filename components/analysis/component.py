@@ -27,7 +27,6 @@ def analyse(
         fetched: the outcome of the fetching.
         outcome: with what was found, or the failure.
     """
-    from functools import partial
     from pathlib import Path
 
     from components.analysis.served import analyse_stored
@@ -35,7 +34,9 @@ def analyse(
     from components.video_process import settle_apart
 
     before = read_outcome(Path(fetched.path))
-    work = partial(
+    settled = settle_apart(
+        before,
+        "analyse",
         analyse_stored,
         video_id=before.id,
         model_name=model_name,
@@ -49,6 +50,5 @@ def analyse(
         },
         fetched=before.facts.get("fetch", {}),
     )
-    settled = settle_apart(before, "analyse", work)
     settled.write(Path(outcome.path))
     outcome.metadata.update(video=settled.id, error=settled.error)

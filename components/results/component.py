@@ -34,7 +34,6 @@ def overlay(analysed: dsl.Input[dsl.Artifact], outcome: dsl.Output[dsl.Artifact]
         analysed: the outcome of its analysis.
         outcome: with the file, or the failure.
     """
-    from functools import partial
     from pathlib import Path
 
     from components.results.stored import write_stored_overlay
@@ -42,7 +41,7 @@ def overlay(analysed: dsl.Input[dsl.Artifact], outcome: dsl.Output[dsl.Artifact]
     from components.video_process import settle_apart
 
     before = read_outcome(Path(analysed.path))
-    settled = settle_apart(before, "overlay", partial(write_stored_overlay, video_id=before.id))
+    settled = settle_apart(before, "overlay", write_stored_overlay, video_id=before.id)
     settled.write(Path(outcome.path))
     outcome.metadata.update(video=settled.id, error=settled.error)
 

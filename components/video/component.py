@@ -13,7 +13,6 @@ def fetch(video: dict, outcome: dsl.Output[dsl.Artifact]) -> None:
         video: its ``id``, and its ``source``: a URL or a key of the storage.
         outcome: a VideoOutcome as JSON; it holds the failure, if there is one.
     """
-    from functools import partial
     from pathlib import Path
 
     from components.video.prepare import prepare_video
@@ -25,7 +24,9 @@ def fetch(video: dict, outcome: dsl.Output[dsl.Artifact]) -> None:
     settled = settle_apart(
         VideoOutcome(id=video_id, source=shown_source(source)),
         "fetch",
-        partial(prepare_video, video_id=video_id, source=source),
+        prepare_video,
+        video_id=video_id,
+        source=source,
     )
     settled.write(Path(outcome.path))
     outcome.metadata.update(video=settled.id, error=settled.error)

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -25,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_done_in_another_process_that_prints_where_this_one_does(
     capfd: pytest.CaptureFixture[str],
 ):
-    done = settle_apart(FRESH, "fetch", partial(own_process, frames=3))
+    done = settle_apart(FRESH, "fetch", own_process, frames=3)
     assert not done.failed
     assert done.facts["fetch"]["frames"] == 3
     assert done.facts["fetch"]["pid"] != os.getpid()
@@ -42,7 +41,7 @@ def test_it_is_done_in_another_process_that_prints_where_this_one_does(
 def test_a_signal_that_ends_it_is_an_outcome_and_in_the_report(
     number: signal.Signals, told: str, capfd: pytest.CaptureFixture[str]
 ):
-    failed = settle_apart(FRESH, "fetch", partial(end_by, number=number))
+    failed = settle_apart(FRESH, "fetch", end_by, number=number)
     assert failed.failed_in == "fetch"
     assert re.search(told, failed.error)
     [report] = read_reports(Settings().layout.step_reports("v"))
@@ -52,8 +51,8 @@ def test_a_signal_that_ends_it_is_an_outcome_and_in_the_report(
 
 
 def test_a_process_that_leaves_without_a_word_is_an_outcome():
-    assert "ended with 7" in settle_apart(FRESH, "fetch", partial(leave, code=7)).error
-    assert "ended with 0" in settle_apart(FRESH, "fetch", partial(leave, code=0)).error
+    assert "ended with 7" in settle_apart(FRESH, "fetch", leave, code=7).error
+    assert "ended with 0" in settle_apart(FRESH, "fetch", leave, code=0).error
 
 
 def test_a_failure_is_passed_on_and_no_process_is_begun():
