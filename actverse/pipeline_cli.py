@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="For programs.")
+from actverse.options import as_json, follow
+
 _local = click.option(
     "--local", is_flag=True, help="On this machine, also where Kubeflow Pipelines is set."
 )
@@ -61,8 +62,8 @@ def compile_(name: str, image_tag: str | None, image_repository: str | None, out
     help="Any parameter of the pipeline, @FILE for what a file holds; repeatable.",
 )
 @click.option("--run-name", metavar="NAME", help="One that is there already is not begun again.")
-@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
-@_as_json
+@follow
+@as_json
 @_local
 def submit(
     name: str,
@@ -91,8 +92,8 @@ def submit(
 
 @pipeline.command("status")
 @click.argument("run")
-@click.option("--watch", is_flag=True, help="Follow it to its end; Ctrl-C leaves it running.")
-@_as_json
+@follow
+@as_json
 @_local
 def status(run: str, watch: bool, as_json: bool, local: bool) -> None:
     """Say where RUN stands, or follow it.
@@ -117,7 +118,7 @@ def logs(run: str, task: str, local: bool) -> None:
 
 @pipeline.command("cancel")
 @click.argument("run")
-@_as_json
+@as_json
 @_local
 def cancel(run: str, as_json: bool, local: bool) -> None:
     """End RUN; one that has ended stays as it is."""
@@ -128,7 +129,7 @@ def cancel(run: str, as_json: bool, local: bool) -> None:
 
 @pipeline.command("list")
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest.")
-@_as_json
+@as_json
 @_local
 def list_(limit: int, as_json: bool, local: bool) -> None:
     """List runs, the newest first."""
