@@ -10,13 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
-
-from pydantic import TypeAdapter
+from typing import TYPE_CHECKING, Any, Protocol
 
 from components.errors import ActverseError
 from components.files import write_text
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 logger = logging.getLogger("actverse.steps")
 
@@ -59,7 +61,11 @@ class StepReport:
         return path
 
 
-_REPORT = TypeAdapter(StepReport)
+@lru_cache
+def _report_type() -> "TypeAdapter[StepReport]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(StepReport)
 
 
 def read_report(path: Path) -> StepReport:
@@ -69,7 +75,7 @@ def read_report(path: Path) -> StepReport:
         OSError: if there is no such file.
         ValueError: if it is no report: what loads somebody's weights may have written it.
     """
-    return _REPORT.validate_json(path.read_bytes())
+    return _report_type().validate_json(path.read_bytes())
 
 
 def read_reports(folder: Path) -> list[StepReport]:
