@@ -57,6 +57,20 @@ def _attempts(lab: TrainingLab, task_id: str) -> list[str]:
         return list(session.scalars(query))
 
 
+def test_a_further_round_starts_from_the_champion_unless_it_names_weights(lab: TrainingLab):
+    first = lab.task(model_name="ada-mice")
+    later = lab.task(first, model_name="ada-mice")
+    other = lab.task(later, model_name="ada-mice", training={"weights": "yolo11n.pt"})
+    with lab.watching(champion_alias="best"):
+        for task_id in (first, later, other):
+            lab.run_of(task_id)
+    weights = {}
+    for created in lab.kfp.calls("run_service_create_run"):
+        parameters = created.body["runtime_config"]["parameters"]
+        weights[parameters["task_id"]] = json.loads(parameters["training"])["weights"]
+    assert weights == {first: "", later: "models:/ada-mice@best", other: "yolo11n.pt"}
+
+
 def test_a_run_is_told_as_it_goes_and_ends_with_what_its_steps_said(
     lab: TrainingLab, client: TestClient
 ):

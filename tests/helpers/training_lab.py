@@ -47,11 +47,13 @@ class TrainingLab:
     sessions: Sessions
     kfp: KfpServer
 
-    def task(self, **work: Any) -> str:
-        """A task that is to be trained next."""
+    def task(self, previous_id: str = "", **work: Any) -> str:
+        """A task that is to be trained next; ``previous_id`` is of the round before it."""
         labels = {"spec": {"task": "detect", "names": ["mouse"]}}
         with self.sessions.begin() as session:
-            task_id = create_task(session, "ada", "training", Work(**work)).id
+            task_id = create_task(
+                session, "ada", "training", Work(**work), previous_id=previous_id
+            ).id
         set_step(self.sessions, task_id, "labels", state="succeeded", facts=labels)
         folder = self.settings.layout.labels(task_id)
         (folder / "images").mkdir(parents=True)

@@ -68,6 +68,17 @@ def context(settings: Settings) -> Callable[..., StepContext]:
     return make
 
 
+@pytest.mark.parametrize(("model", "strategy"), [(MODEL, "active"), ("other", "uniform")])
+def test_a_first_round_is_active_where_a_global_model_is_served(
+    context, clip: Path, settings: Settings, model: str, strategy: str
+):
+    asked = settings.model_copy(update={"global_model": model})
+    chosen = choose_frames(context(clip, asked, num_frames=4), clip)
+    assert (chosen.options.strategy, chosen.note) == (strategy, "")
+    by = {frame.strategy for frame in chosen.frames}
+    assert by == ({"uncertain", "diverse"} if strategy == "active" else {"uniform"})
+
+
 @pytest.fixture
 def away(settings: Settings) -> Settings:
     """With a Triton that does not answer."""
