@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from components.training.mlflow_run import MlflowRun
 
 
-def diverged(epoch: int, lr0: float) -> TrainingFailed:
+def diverged(epoch: int, settings: TrainingSettings) -> TrainingFailed:
     """The error for a loss that is no number any more."""
     return TrainingFailed(
-        f"The loss was not a finite number in epoch {epoch}: set lr0 below {lr0:g} and train again."
+        f"The loss was not a finite number in epoch {epoch}: set lr0 below {settings.lr0:g} and "
+        "train again."
     )
 
 
@@ -61,7 +62,7 @@ class EpochLog:
         epoch = trainer.epoch + 1
         # Later on Ultralytics itself goes back to the last good weights, and gives up at last.
         if not bool(trainer.loss.isfinite()):
-            raise diverged(epoch, self._settings.lr0)
+            raise diverged(epoch, self._settings)
         self.epochs_done = epoch
         if trainer.fitness == trainer.best_fitness:
             self.best_epoch = epoch

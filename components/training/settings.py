@@ -1,8 +1,11 @@
 """What can be set of a training."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
+
+# Without a warm-up, steps as long as from scratch forget in one epoch what the weights knew.
+_LR0_FROM_SCRATCH, _LR0_FROM_WEIGHTS = 0.002, 0.0005
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -43,7 +46,12 @@ class TrainingSettings(BaseModel):
     workers: int = Field(2, ge=0, le=64, description="data loading processes; on a GPU only")
     cache: Literal["ram", "disk", ""] = Field("ram", description="where decoded images are kept")
     optimizer: Literal["AdamW", "Adam", "SGD", "MuSGD", "auto"] = "AdamW"
-    lr0: float = Field(0.002, gt=0, le=1, description="learning rate at the start")
+    lr0: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="learning rate at first; by default 0.002 from scratch, 0.0005 from weights",
+    )
     lrf: float = Field(0.01, gt=0, le=1, description="at the end, as a share of lr0")
     cos_lr: bool = False
     weight_decay: float = Field(0.0005, ge=0, le=1)
@@ -68,3 +76,10 @@ class TrainingSettings(BaseModel):
     flipud: Share = Field(0.0, description="not done for key points without a flip_idx")
     mosaic: Share = 0.0
     close_mosaic: int = Field(10, ge=0, description="epochs at the end without mosaic")
+
+    def with_lr0(self, *, from_weights: bool) -> Self:
+        """With the learning rate of such a start, where none is set."""
+        if self.lr0 is not None:
+            return self
+        lr0 = _LR0_FROM_WEIGHTS if from_weights else _LR0_FROM_SCRATCH
+        return self.model_copy(update={"lr0": lr0})

@@ -64,7 +64,7 @@ def train(
         if run:
             run.log_params(
                 {
-                    **settings.model_dump(),
+                    **settings.model_dump(exclude_none=True),
                     "task": facts.spec.task,
                     "names": ",".join(facts.spec.names),
                 }
@@ -91,11 +91,15 @@ def _train(
     from components.training.weights import find_start
 
     started = time.monotonic()
-    log = EpochLog(settings, run, progress)
-    with _explained(log, settings):
+    with _explained(settings):
         start = find_start(settings.weights, settings.model, work, tracking_uri)
-        if run:
-            run.tag({"start": f"{start.name}: {start.reason}" if start.reason else start.name})
+    chosen = settings.with_lr0(from_weights=start.checkpoint is not None)
+    if run:
+        run.tag({"start": f"{start.name}: {start.reason}" if start.reason else start.name})
+        if settings.lr0 is None:
+            run.log_params({"lr0": chosen.lr0})
+    settings, log = chosen, EpochLog(chosen, run, progress)
+    with _explained(settings, log):
         outcome = run_ultralytics(dataset, facts.spec, settings, start.checkpoint, work, log)
     result = TrainingResult(
         run_id=run.run_id if run else "",
@@ -161,8 +165,12 @@ def _work_folder(out: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(log: EpochLog, settings: TrainingSettings) -> Iterator[None]:
-    """Turn what Ultralytics and torch raise into TrainingFailed."""
+def _explained(settings: TrainingSettings, log: EpochLog | None = None) -> Iterator[None]:
+    """Turn what Ultralytics and torch raise into TrainingFailed.
+
+    Args:
+        log: of the epochs, once they have begun.
+    """
     try:
         yield
     except ActverseError:
@@ -171,7 +179,7 @@ def _explained(log: EpochLog, settings: TrainingSettings) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
         text = str(error)
-        where = f"in epoch {log.epochs_done + 1} of {settings.epochs}"
+        where = f"in epoch {log.epochs_done + 1} of {settings.epochs}" if log else "at its start"
         # CUDA's words, and those of torch's allocator on a CPU.
         memory = ("out of memory", "cannot allocate memory", "can't allocate memory")
         if isinstance(error, MemoryError) or any(words in text.lower() for words in memory):
@@ -179,8 +187,8 @@ def _explained(log: EpochLog, settings: TrainingSettings) -> Iterator[None]:
                 f"The memory did not suffice {where} with batch {settings.batch} and imgsz "
                 f"{settings.imgsz}: lower one of them."
             ) from error
-        if "nan" in text.lower():
-            raise diverged(log.epochs_done + 1, settings.lr0) from error
+        if log and "nan" in text.lower():
+            raise diverged(log.epochs_done + 1, settings) from error
         raise TrainingFailed(
             f"The training broke {where} ({type(error).__name__}: {text}): see its log."
         ) from error

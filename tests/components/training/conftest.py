@@ -30,7 +30,7 @@ def make_dataset(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path
         for index in range(frames):
             image, lines = ground.copy(), []
             for class_id in range(len(spec.names)):
-                x, y = 0.3 + 0.03 * index, 0.3 + 0.4 * class_id
+                x, y = 0.3 + 0.03 * (index % 13), 0.3 + 0.4 * class_id
                 centre = round(x * side), round(y * side)
                 cv2.circle(image, centre, side // 10, (40, 200 * class_id, 230), -1)
                 points = "".join(
