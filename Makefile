@@ -104,7 +104,9 @@ lock: | $(UV)
 	$(COMPILE_SAME) requirements/build.in --output-file requirements/build.txt
 	$(COMPILE) requirements/triton.in --output-file requirements/triton.txt
 	$(COMPILE) --no-config requirements/manifests.in --output-file requirements/manifests.txt
-	$(COMPILE) --no-config requirements/label-studio.in --output-file requirements/label-studio.txt
+	@# pip takes a hash for a[b] only where the lock says a[b]; the other locks are uv's alone.
+	$(COMPILE) --no-config --no-strip-extras requirements/label-studio.in \
+	  --output-file requirements/label-studio.txt
 	$(COMPILE) requirements/uv.in --output-file requirements/uv.txt
 
 clean:

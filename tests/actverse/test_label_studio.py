@@ -22,6 +22,7 @@ import pytest
 
 from actverse.commands import run_video
 from actverse.label_studio import (
+    LOCK,
     USERNAME,
     Login,
     check_login,
@@ -119,6 +120,11 @@ def test_label_studio_is_installed_once_from_its_lock(tmp_path: Path, lock: Path
     told.clear()
     install_label_studio(environment, told.append, lock=lock, uv="no such program")
     assert told == []
+
+
+def test_our_own_lock_names_the_extras():
+    """Else pip, where there is no uv, asks for hashes of what the lock has without them."""
+    assert re.search(r"^psycopg\[binary\]==", LOCK.read_text(), re.MULTILINE)
 
 
 def test_another_lock_is_installed_anew(tmp_path: Path, lock: Path):
