@@ -19,12 +19,14 @@ from gateway.pipeline_runs import KUBEFLOW
 from gateway.schemas import PipelineRunStatus, ProcessStatus, StepStatus, TaskStatus
 from gateway.tasks import OPEN, unfinished_stages
 from pipelines import TRAINING_STEPS
+from pipelines.backend import RunState
 
 # Below these a pace says nothing.
 _LEAST_PERCENT, _LEAST_SECONDS = 3.0, 2.0
 # Beyond twice what is usual, and these, nobody knows how long a step will take.
 _GRACE_SECONDS = 5.0
 _HISTORY, _TRAININGS, _HISTORY_DAYS = 500, 20, 30
+_GOING_ON = [state for state in RunState if not state.ended]
 
 
 def task_status(
@@ -194,7 +196,14 @@ def _statuses(task: Task, step: Step, moment: datetime) -> list[StepStatus]:
 def _pipeline_run(task: Task) -> PipelineRunStatus | None:
     training = next((step for step in task.steps if step.name == TRAINING), None)
     run = training.facts.get("run") if training is not None and _begun(training) else None
-    return None if run is None else PipelineRunStatus(**run)
+    if training is None or run is None:
+        return None
+    shown = PipelineRunStatus(**run)
+    if training.state == "cancelled" and shown.state in ("", *_GOING_ON):
+        # Nobody looked at it any more.
+        elsewhere = shown.backend == KUBEFLOW
+        shown.state = RunState.CANCELING if elsewhere else RunState.CANCELED
+    return shown
 
 
 def _begun(training: Step) -> bool:

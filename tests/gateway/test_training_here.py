@@ -53,6 +53,7 @@ def test_a_stopped_watcher_ends_the_run_and_the_next_one_begins_another(lab: Tra
         lab.cancel(task_id)
         wait_until(lambda: not second.alive, 15, "the run to be ended")
     assert lab.state(task_id) == "cancelled"
+    assert lab.status(task_id).process_status.pipeline_run.state == "CANCELED"
 
 
 def test_a_run_that_was_taken_over_goes_on_under_whoever_took_it(lab: TrainingLab):

@@ -422,6 +422,7 @@ def test_a_task_that_is_cancelled_ends_its_run(lab: TrainingLab, client: TestCli
         wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
         wait_until(lambda: lab.row(task_id).ended is not None)
     assert lab.state(task_id) == "cancelled"
+    assert lab.status(task_id).process_status.pipeline_run.state == "CANCELING"
     assert len(lab.kfp.calls("run_service_terminate_run")) == 1
 
 
