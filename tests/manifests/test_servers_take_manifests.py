@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import boto3
 import httpx
 import pytest
 import tritonclient.grpc as grpcclient
@@ -23,7 +24,7 @@ from components.settings import Settings
 from gateway.webhook import verify_delivery
 from tests.helpers.manifests import MANIFESTS, environment, made_secrets, render, workloads
 from tests.helpers.postgres import Postgres, running_postgres
-from tests.helpers.s3_server import S3Server, running_s3
+from tests.helpers.s3_server import CREDENTIALS, S3Server, running_s3
 from tests.helpers.servers import TritonServer, free_ports, new_triton, wait_until
 
 Secrets = dict[str, dict[str, str]]
@@ -194,6 +195,29 @@ def test_mlflow_keeps_artifacts_on_s3_and_its_webhook_over_a_restart(
     headers, body = gateway.heard[0]
     verify_delivery(headers, body, secret)
     assert b'"champion"' in body
+
+
+def test_a_new_bucket_is_a_repository_and_what_is_in_it_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    script = MANIFESTS / "components" / "s3" / "make_bucket.py"
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    with running_s3(tmp_path) as s3:
+        monkeypatch.setenv("ACTVERSE_ROOT", "s3://actverse/data")
+        monkeypatch.setenv("ACTVERSE_S3_ENDPOINT", s3.endpoint)
+        monkeypatch.setenv("ACTVERSE_S3_REGION", "us-east-1")
+        client = boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1")
+
+        def made() -> list[str]:
+            subprocess.run([sys.executable, script], check=True, timeout=60)
+            found = client.list_objects_v2(Bucket="actverse")["Contents"]
+            return [one["Key"] for one in found]
+
+        assert made() == ["data/models/README.txt"]
+        client.put_object(Bucket="actverse", Key="data/models/a/config.pbtxt", Body=b"a")
+        client.delete_object(Bucket="actverse", Key="data/models/README.txt")
+        assert made() == ["data/models/a/config.pbtxt"]
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""Makes the bucket of ACTVERSE_ROOT, unless it is there; waits for the store."""
+"""Makes the bucket of ACTVERSE_ROOT, unless it is there; waits for the store.
+
+An empty one is no model repository to Triton, which ends where there is none: it gets a file.
+"""
 
 import os
 import time
@@ -7,7 +10,8 @@ from urllib.parse import urlsplit
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
-bucket = urlsplit(os.environ["ACTVERSE_ROOT"]).netloc
+root = urlsplit(os.environ["ACTVERSE_ROOT"])
+bucket, models = root.netloc, f"{root.path}/models/".lstrip("/")
 client = boto3.client(
     "s3",
     endpoint_url=os.environ["ACTVERSE_S3_ENDPOINT"],
@@ -18,6 +22,8 @@ while True:
     try:
         if bucket not in [one["Name"] for one in client.list_buckets()["Buckets"]]:
             client.create_bucket(Bucket=bucket)
+        if not client.list_objects_v2(Bucket=bucket, Prefix=models, MaxKeys=1)["KeyCount"]:
+            client.put_object(Bucket=bucket, Key=f"{models}README.txt", Body=b"Triton's models.\n")
         break
     except (BotoCoreError, ClientError):
         if time.monotonic() > until:
