@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 def preannotate(context: StepContext) -> dict[str, Any]:
     """Label the frames with a model that is served, if there is one; without one that is said.
 
-    In a further round that is the user's own, if it is served, else the global one. A model
-    that is broken, or stays away for some attempts, is told as none.
+    In a further round that is the user's own, if it is served, else the global one, as also
+    where their own finds nothing at all. A model that is broken, or stays away for some
+    attempts, is told as none.
     """
     work, settings = context.work, context.settings
     if work.labels_path:
@@ -26,39 +27,47 @@ def preannotate(context: StepContext) -> dict[str, Any]:
         return _unlabelled("no global model is set: the frames go out unlabelled")
     if not settings.triton_url:
         return _unlabelled("no Triton is set: the frames go out unlabelled")
-    from components.analysis.preannotate import preannotate as run
-
-    target = context.layout.preannotations(context.task_id)
+    facts: dict[str, Any] = {}
+    found_nothing: list[str] = []
     try:
         with optional_model(context):
             served = served_versions(context)
-        name = next((name for name in names if name in served), "")
-        if not name:
-            none = f"no model {' or '.join(names)} is served"
-            return _unlabelled(f"{none}: the frames go out unlabelled")
-        frames = context.storage.bring(context.layout.frames(context.task_id))
-        with optional_model(context), open_model(context, name, served[name]) as model:
-            facts = run(
-                frames,
-                target,
-                model,
-                confidence=work.confidence,
-                iou=work.iou,
-                name=name,
-                version=served[name],
-                task=work.task,
-                names=work.names,
-                keypoints=work.keypoints,
-                progress=context.progress,
-            )
+        for name in (name for name in names if name in served):
+            with optional_model(context):
+                facts = {"model": name, "version": served[name]}
+                facts |= _label_frames(context, name, served[name])
+            if facts["objects"]:
+                break
+            known = "none of the task's classes" if facts.get("left_out") else "nothing"
+            found_nothing.append(f"the model {name} finds {known} in the frames")
     except NoModel as error:
         return _unlabelled(f"the frames go out unlabelled: {error}")
-    context.storage.keep(target)
-    reason = ""
-    if not facts["objects"]:
-        known = "none of the task's classes" if facts.get("left_out") else "nothing"
-        reason = f"the model {name} finds {known} in the frames"
-    return {"model": name, "version": served[name], "reason": reason, **facts}
+    if not facts:
+        none = f"no model {' or '.join(names)} is served"
+        return _unlabelled(f"{none}: the frames go out unlabelled")
+    context.storage.keep(context.layout.preannotations(context.task_id))
+    return {**facts, "reason": "; ".join(found_nothing)}
+
+
+def _label_frames(context: StepContext, name: str, version: int) -> dict[str, Any]:
+    from components.analysis.preannotate import preannotate as run
+
+    work = context.work
+    frames = context.storage.bring(context.layout.frames(context.task_id))
+    with open_model(context, name, version) as model:
+        return run(
+            frames,
+            context.layout.preannotations(context.task_id),
+            model,
+            confidence=work.confidence,
+            iou=work.iou,
+            name=name,
+            version=version,
+            task=work.task,
+            names=work.names,
+            keypoints=work.keypoints,
+            progress=context.progress,
+        )
 
 
 def _unlabelled(reason: str) -> dict[str, Any]:

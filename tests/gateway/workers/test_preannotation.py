@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import cv2
+import onnx
 import pytest
 from fastapi.testclient import TestClient
 
 from components.errors import Unavailable
+from components.export.graft import graft
 from components.labeling.label_studio.tasks import read_findings
 from components.labels import LabelSpec
+from components.served_model import ModelCard
 from components.serving.control import TritonControl
 from components.serving.repository import ModelRepository
 from components.settings import Settings
@@ -23,7 +26,7 @@ from gateway.steps.context import StepContext
 from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
 from tests.helpers.servers import TritonServer, free_ports
-from tests.helpers.tiny_onnx import draw_frame, write_tiny_model
+from tests.helpers.tiny_onnx import draw_frame, plain_tiny_model, write_tiny_model
 
 TASK = "t-000000000001"
 
@@ -123,6 +126,21 @@ def test_a_further_round_begins_with_the_users_own_model(step, champion: str):
 
 def test_a_further_round_falls_back_to_the_global_model(step):
     assert step(round=2)["model"] == MODEL
+
+
+def test_where_the_users_own_model_finds_nothing_the_global_one_labels(step, served: TritonServer):
+    repository = ModelRepository(served.settings)
+    card = ModelCard(labels=LabelSpec(names=("cat", "dog")), imgsz=96, stride=32)
+    path = repository.onnx("ada-cats", 1)
+    path.parent.mkdir(parents=True)
+    onnx.save(graft(plain_tiny_model(task="detect"), card), path)
+    repository.write_config("ada-cats", {1})
+    with TritonControl(served.url) as control:
+        control.load("ada-cats")
+        facts = step(round=2, model_name="ada-cats", names=("green", "mouse"))
+        control.unload("ada-cats")
+    assert (facts["model"], facts["objects"]) == (MODEL, 3)
+    assert facts["reason"] == "the model ada-cats finds none of the task's classes in the frames"
 
 
 @pytest.mark.parametrize(
