@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
+from actverse.client import ENDED
 from actverse.sample import SampleTruth, make_sample
 from actverse.watch import Outcome
+from components.dataset.facts import SPLIT
+from components.dataset.held_out import held_out_stems
 from components.detections import box_iou
 from components.errors import Unavailable
 from components.frame_results import FrameResult
 from components.serving.control import TritonControl
-from components.video.extract import uniform_indices
+from components.video.extract import frame_index, uniform_indices
 from gateway.flows import FLOWS
 from gateway.flows import TRAINING as TRAINING_STEP
 from pipelines import TRAINING_STEPS
@@ -212,6 +215,43 @@ def test_a_worse_model_is_not_served_until_a_person_says_so(stack, clip, run: Ru
         _move_alias(stack, version)
         wait_until(lambda: max(_served(stack, "shapes"), default=0) == version, 60)  # noqa: B023
         wait_until(lambda: state(version) == "ready", 60)  # noqa: B023
+
+
+def test_a_second_round_learns_from_both_and_is_held_against_the_champion(
+    stack, run: Run, tmp_path: Path
+):
+    client, layout = stack.client, stack.settings.layout
+    champion = int(
+        MlflowClient(stack.addresses.mlflow)
+        .get_model_version_by_alias("shapes", "champion")
+        .version
+    )
+    task_id = client.next_round(run.task_id, frames=6, training={"epochs": 2})
+    assert client.wait(task_id, until=("waiting", *ENDED))["state"] == "waiting"
+    asked = {path.stem for path in layout.frames(task_id).glob("*.jpg")}
+    known = {path.stem for path in layout.labels(run.task_id).glob("frame_*.txt")}
+    assert (len(asked), len(known), asked & known) == (6, LABELLED, set())
+    run.truth.write_labels(tmp_path, sorted(filter(None, map(frame_index, asked))))
+    assert client.wait(client.import_labels(task_id, tmp_path))["state"] == "succeeded"
+    wait_until(lambda: client.labeling(task_id)["labelled"] == 6)
+    client.finish_labeling(task_id)
+    outcome = stack.outcome(task_id)
+    assert outcome.state == "succeeded", outcome.error
+
+    # The labels of both, and what was held out stays held out, whatever is new.
+    held_out = held_out_stems(layout.dataset(run.task_id))
+    split = [
+        line.split("\t") for line in (layout.dataset(task_id) / SPLIT).read_text().splitlines()
+    ]
+    assert {Path(name).stem for _, name in split} == asked | known
+    assert asked & {Path(name).stem for part, name in split if part == "train"}
+    assert held_out_stems(layout.dataset(task_id)) == held_out != ()
+    assert outcome.facts("train")["start"] == f"models:/shapes/{champion}"
+    # On the same frames the champion is as good as it was when it was trained.
+    gate, before = outcome.facts("gate"), run.outcome.facts("gate")
+    assert gate["champion_version"] == champion == before["version"]
+    assert gate["champion"] == pytest.approx(before["candidate"])
+    assert gate["candidate"].keys() == gate["champion"].keys()
 
 
 def test_a_watcher_killed_in_a_training_costs_an_attempt_and_nothing_else(stack, clip, run: Run):
