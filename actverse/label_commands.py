@@ -72,7 +72,7 @@ def send_labels(
     if as_json:
         print_json(labeling)
         return
-    make_console().print("The labels are sent; the task looks at them now.")
+    make_console().print("The labels are sent; the task looks at them within seconds.")
 
 
 def import_labels(

@@ -17,7 +17,7 @@ from pipelines import TRAINING_STEPS
 from pipelines.backend import PipelineBackend, RunState, RunStatus
 
 TOLD_AFTER = timedelta(minutes=3)
-_EXIT_HANDLER = "run_end"
+_EXIT_HANDLER = "run-end"
 _ASKED_EVERY = timedelta(minutes=1)
 
 

@@ -257,6 +257,18 @@ def test_a_step_that_never_starts_is_given_up_and_its_run_ended(lab: TrainingLab
         wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
 
 
+def test_an_exit_handler_that_never_starts_is_given_up_too(lab: TrainingLab):
+    task_id = lab.task()
+    with lab.watching(pipeline_start_timeout=3600.0):
+        run = lab.run_of(task_id)
+        run.task("dataset", "FAILED", started=_away(hours=3))
+        run.task("run-end", started=_away(hours=2), waiting="image can't be pulled")
+        run.become("RUNNING")
+        error = lab.end(task_id, "failed")
+    assert "The step run-end has not begun since" in error
+    assert "image can't be pulled" in error
+
+
 def test_a_run_that_ends_without_its_steps_word_fails_its_task(lab: TrainingLab):
     task_id = lab.task()
     with lab.watching():
