@@ -71,7 +71,8 @@ class PipelineSettings(BaseSettings):
     pipeline_start_timeout: float = Field(
         6 * 3600.0,
         gt=0,
-        description="seconds that a step's pod may wait for a node, its image and its settings",
+        description="seconds that a step's pod, also a repeat's, may wait for a node, its image "
+        "and its settings; a step that says nothing for so long is given up",
     )
     pipeline_retries: int = Field(2, ge=0, description="of a step where a repeat can help")
     pipeline_parallelism: int = Field(4, ge=1, description="videos analysed side by side")

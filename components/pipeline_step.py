@@ -20,6 +20,8 @@ from components.storage import Storage, open_storage
 logger = logging.getLogger("actverse.pipeline")
 
 _KEPT_EVERY_SECONDS = 2.0
+BEAT_SECONDS = 30.0
+"""How often at least a step's report is stored: who hears nothing of it knows that it is gone."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ def pipeline_step(name: str, task_id: str) -> Iterator[PipelineStep]:
 
     folder = storage.layout.step_reports(task_id)
     try:
-        with reported(name, folder, keep) as progress:
+        with reported(name, folder, keep, BEAT_SECONDS) as progress:
             yield PipelineStep(settings, storage, progress)
     finally:
         storage.keep(folder / f"{name}.json")

@@ -6,6 +6,7 @@ reads these files and needs no line to the process that does the work.
 
 import json
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -44,6 +45,7 @@ class StepReport:
         started, ended: seconds since the epoch; ``ended`` is 0 while it runs.
         error: one sentence, empty unless it failed.
         facts: whatever else is worth showing (epoch, metrics, version …).
+        seen: seconds since the epoch: when it was last written; 0 if that is not known.
     """
 
     step: str
@@ -53,6 +55,7 @@ class StepReport:
     ended: float = 0.0
     error: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    seen: float = 0.0
 
     def write(self, folder: Path) -> Path:
         """Write ``{step}.json`` in ``folder`` whole; return its path."""
@@ -95,7 +98,10 @@ def read_reports(folder: Path) -> list[StepReport]:
 
 @contextmanager
 def reported(
-    step: str, folder: Path, written: Callable[[Path], None] = lambda _: None
+    step: str,
+    folder: Path,
+    written: Callable[[Path], None] = lambda _: None,
+    beat_seconds: float = 0.0,
 ) -> Iterator[Progress]:
     """Keep the report of ``step`` in ``folder`` while the block runs.
 
@@ -105,23 +111,38 @@ def reported(
     Args:
         step: its name.
         folder: made if missing.
-        written: is given the report's path each time that it was written.
+        written: is given the report's path each time that it was written; from another
+            thread, too, where the step is silent.
+        beat_seconds: the report is written at least so often, which tells that the step is
+            alive; 0: only when there is news.
     """
     report = StepReport(step, started=time.time())
-    written(report.write(folder))
+    lock = threading.Lock()
     last = 0.0
+
+    def tell() -> None:
+        report.seen = time.time()
+        written(report.write(folder))
 
     def progress(done: float, total: float, **facts: Any) -> None:
         nonlocal last
-        report.percent = round(100 * done / total, 1) if total else 0.0
-        report.facts.update(facts)
-        # Ten writes a second are enough for any watcher.
-        if time.monotonic() - last > 0.1 or done >= total:
-            last = time.monotonic()
-            written(report.write(folder))
+        with lock:
+            report.percent = round(100 * done / total, 1) if total else 0.0
+            report.facts.update(facts)
+            # Ten writes a second are enough for any watcher.
+            if time.monotonic() - last > 0.1 or done >= total:
+                last = time.monotonic()
+                tell()
 
+    def beat() -> None:
+        with lock:
+            tell()
+
+    with lock:
+        tell()
     try:
-        yield progress
+        with _beating(step, beat, beat_seconds):
+            yield progress
     except BaseException as error:
         report.state = "failed"
         report.error = (
@@ -134,4 +155,28 @@ def reported(
         report.state, report.percent = "succeeded", 100.0
     finally:
         report.ended = time.time()
-        written(report.write(folder))
+        tell()
+
+
+@contextmanager
+def _beating(step: str, beat: Callable[[], None], seconds: float) -> Iterator[None]:
+    """Have ``beat`` called every so many seconds while the block runs, and no more behind it."""
+    if not seconds:
+        yield
+        return
+    ended = threading.Event()
+
+    def keep_on() -> None:
+        while not ended.wait(seconds):
+            try:
+                beat()
+            except ActverseError as error:
+                logger.warning("the report of %s was not written: %s", step, error)
+
+    thread = threading.Thread(target=keep_on, name=step, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()

@@ -190,7 +190,7 @@ class Trainings:
             hinted = self._look_at_row(context.task_id)
             if hinted != hint or time.monotonic() >= due:
                 due, hint = time.monotonic() + self._poll, hinted
-                if (run := self._look(context, seen)) is not None and run.state.ended:
+                if (run := self._look(context, seen)) is not None and _is_over(run, seen):
                     return self._ended(run, seen)
             # Of two tellings closer together the second one would be left out.
             self._stopping.wait(
@@ -290,7 +290,8 @@ class Trainings:
             raise StepFailed(
                 f"The pipeline run {run.name} was cancelled{where}: run the task again."
             )
-        if run.state not in (RunState.SUCCEEDED, RunState.CACHED):
+        broken = run.state.ended and run.state not in (RunState.SUCCEEDED, RunState.CACHED)
+        if broken or any(report.state == "failed" for report in seen.reports.values()):
             raise StepFailed(failure(run, seen.reports))
         if missing := unreported(seen.reports):
             raise StepFailed(
@@ -298,6 +299,11 @@ class Trainings:
                 f"{', '.join(missing)}: look for their reports in the storage."
             )
         return seen.told
+
+
+def _is_over(run: RunStatus, seen: _Following) -> bool:
+    """Whether it has ended, be it without the exit handler, which only tells us of the end."""
+    return run.state.ended or (seen.stalls is not None and seen.stalls.only_its_end_is_due)
 
 
 def _following(context: StepContext, run_id: str) -> _Following:
@@ -311,7 +317,8 @@ def _following(context: StepContext, run_id: str) -> _Following:
 
 
 def _facts(context: StepContext, reports: dict[str, StepReport]) -> dict[str, Any]:
-    return {
-        name: {**report.__dict__, "error": context.in_users_words(report.error)}
-        for name, report in reports.items()
-    }
+    facts = {}
+    for name, report in reports.items():
+        facts[name] = {**report.__dict__, "error": context.in_users_words(report.error)}
+        del facts[name]["seen"]  # that a step is alive is no news
+    return facts
