@@ -81,6 +81,7 @@ class _Found:
         scores: (m,) of all boxes.
         xyxy: (n, 4) of the found ones, source pixels; what follows is theirs, too.
         classes: (n,) names.
+        sizes: (n,) root of the boxes' area.
         points: (n, K, 2) source pixels.
         point_scores: (n, K).
     """
@@ -90,6 +91,7 @@ class _Found:
     scores: np.ndarray
     xyxy: np.ndarray
     classes: np.ndarray
+    sizes: np.ndarray
     points: np.ndarray
     point_scores: np.ndarray
 
@@ -102,13 +104,16 @@ def _found(result: FrameResult, threshold: float, size_wh: tuple[int, int]) -> _
     points = points if points.ndim == 3 else np.zeros((n, 0, 2))
     point_scores = np.asarray(result.keypoints_score, np.float64)
     point_scores = point_scores if point_scores.ndim == 2 else np.zeros((n, 0))
+    xyxy = np.asarray(result.boxes, np.float64).reshape(n, 4)[found]
+    wh = np.maximum(xyxy[:, 2:] - xyxy[:, :2], 0)
     return _Found(
         frame=result.frame,
         timestamp=result.timestamp,
         scores=scores,
-        xyxy=np.asarray(result.boxes, np.float64).reshape(n, 4)[found],
+        xyxy=xyxy,
         classes=np.asarray(result.classes, object)[found],
-        points=points[found] * np.asarray(size_wh, np.float64),
+        sizes=np.sqrt(wh[:, 0] * wh[:, 1]),
+        points=points[found] * size_wh,
         point_scores=point_scores[found],
     )
 
@@ -121,7 +126,9 @@ def _scored(
     size_wh: tuple[int, int],
 ) -> tuple[int, float, float]:
     known = [link for link in links if link is not None]
-    vanish, jump = np.mean(known, axis=0) if known else (0.0, 0.0)
+    vanish, jump = (
+        (sum(terms) / len(known) for terms in zip(*known, strict=True)) if known else (0.0, 0.0)
+    )
     second = seconds.at(here.frame)
     terms = {
         "doubt": _doubt(here.scores, threshold),
@@ -168,7 +175,7 @@ def _disagreement(a: _Found, b: _Found) -> float:
     for i, j in pairs:
         apart = 0.0
         if a.points.shape[1] == b.points.shape[1] > 0:
-            size = max(float(_sizes(a.xyxy[[i]])[0]), 1e-9)
+            size = max(float(a.sizes[i]), 1e-9)
             lengths = np.linalg.norm(a.points[i] - b.points[j], axis=1)
             apart = min(1.0, float(lengths.mean()) / size)
         agreement += float(iou[i, j]) * (1 - apart)
@@ -184,9 +191,9 @@ def _pairs(a: _Found, b: _Found) -> tuple[list[tuple[int, int]], np.ndarray, np.
     iou = box_iou(a.xyxy, b.xyxy)
     centres_a = (a.xyxy[:, :2] + a.xyxy[:, 2:]) / 2
     centres_b = (b.xyxy[:, :2] + b.xyxy[:, 2:]) / 2
-    apart = np.linalg.norm(centres_a[:, None] - centres_b[None], axis=2)
-    areas = (_sizes(a.xyxy)[:, None] ** 2 + _sizes(b.xyxy)[None] ** 2) / 2
-    distance = apart / np.maximum(np.sqrt(areas), 1e-9)
+    apart = centres_a[:, None] - centres_b[None]
+    areas = (a.sizes[:, None] ** 2 + b.sizes[None] ** 2) / 2
+    distance = np.hypot(apart[..., 0], apart[..., 1]) / np.maximum(np.sqrt(areas), 1e-9)
     partners = (distance <= _SAME_OBJECT) & (a.classes[:, None] == b.classes[None])
     free_a, free_b = np.ones(len(a.xyxy), bool), np.ones(len(b.xyxy), bool)
     pairs: list[tuple[int, int]] = []
@@ -196,10 +203,6 @@ def _pairs(a: _Found, b: _Found) -> tuple[list[tuple[int, int]], np.ndarray, np.
             free_a[i] = free_b[j] = False
             pairs.append((int(i), int(j)))
     return pairs, iou, distance
-
-
-def _sizes(xyxy: np.ndarray) -> np.ndarray:
-    return np.sqrt(np.prod(np.clip(xyxy[:, 2:] - xyxy[:, :2], 0, None), axis=1))
 
 
 def _in_order(results: Iterable[FrameResult]) -> Iterator[FrameResult]:
