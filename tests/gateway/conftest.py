@@ -1,6 +1,7 @@
 """The gateway on a database of its own, without any other server."""
 
 import os
+import shutil
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,9 +48,21 @@ def settings(tmp_path: Path, database_url: str) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SQLite with the newest schema: what hundreds of tests begin with is made once."""
+    path = tmp_path_factory.mktemp("database") / "empty.db"
+    upgrade_database(f"sqlite:///{path}")
+    return path
+
+
 @pytest.fixture
-def sessions(settings: Settings) -> Sessions:
-    upgrade_database(settings.database_url)
+def sessions(settings: Settings, empty_database: Path) -> Sessions:
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and url.database:
+        shutil.copyfile(empty_database, url.database)
+    else:
+        upgrade_database(settings.database_url)
     return open_database(settings.database_url)
 
 
