@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import Unavailable
+from components.errors import StorageFull, Unavailable
 from components.layout import Layout
 from components.settings import Settings
 from components.steps import Progress, reported
@@ -63,7 +63,7 @@ def pipeline_step(name: str, task_id: str) -> Iterator[PipelineStep]:
         last = time.monotonic()
         try:
             storage.keep(report)
-        except Unavailable as error:
+        except (StorageFull, Unavailable) as error:
             # Word of how far it is must not end a training.
             logger.warning("the report of %s was not stored: %s", name, error)
 

@@ -170,7 +170,7 @@ def _beating(step: str, beat: Callable[[], None], seconds: float) -> Iterator[No
         while not ended.wait(seconds):
             try:
                 beat()
-            except ActverseError as error:
+            except (ActverseError, OSError) as error:
                 logger.warning("the report of %s was not written: %s", step, error)
 
     thread = threading.Thread(target=keep_on, name=step, daemon=True)

@@ -52,6 +52,7 @@ class StallWatch:
         self._settings = settings
         self._backend = backend
         self._due = Due()
+        self._heard: datetime | None = None
         self._since = self._asked = now()
         self._words = ""
         self.only_its_end_is_due = False
@@ -68,9 +69,11 @@ class StallWatch:
         """
         due = due_step(run, written)
         if replace(due, since=None) != replace(self._due, since=None):
-            self._since, self._words = now(), ""
+            self._since, self._heard, self._words = now(), None, ""
             self._asked = now() - _ASKED_EVERY
-        self._due, self._since = due, due.since or self._since
+        elif due.begun and due.since and self._due.since and due.since > self._due.since:
+            self._heard = now()  # whatever its pod's clock says
+        self._due, self._since = due, self._heard or due.since or self._since
         waited = now() - self._since
         if not due.step or waited < TOLD_AFTER:
             return ""
@@ -85,7 +88,7 @@ class StallWatch:
             f"{namespace} get pods' and 'describe pod' say what. {self._words}"
         ).rstrip()
         self.only_its_end_is_due = due.last
-        if waited.total_seconds() > self._settings.pipeline_start_timeout:
+        if waited.total_seconds() > self._settings.pipeline_start_timeout and not due.last:
             raise StepFailed(told)
         return told
 
@@ -103,10 +106,14 @@ def due_step(run: RunStatus, written: Iterable[StepReport]) -> Due:
 
     The exit handler writes no report: its turn is when no other step has one any more.
     """
+    tasks = {task.name: task for task in run.tasks}
+    handler = tasks.get(EXIT_HANDLER)
+    called = handler.started if handler is not None else None
+    if run.state is RunState.CANCELING:  # which ends with the exit handler, too
+        return Due(EXIT_HANDLER, called, last=True)
     if run.state not in (RunState.PENDING, RunState.RUNNING):
         return Due()
     reports = {report.step: report for report in written if of_this_run(run, report)}
-    tasks = {task.name: task for task in run.tasks}
     of_steps = [tasks[name].state for name in TRAINING_STEPS if name in tasks]
     broken = any(state in _BROKEN for state in of_steps)
     for name in TRAINING_STEPS:
@@ -121,11 +128,10 @@ def due_step(run: RunStatus, written: Iterable[StepReport]) -> Due:
         if report is not None:  # it has failed, and is to be repeated
             return Due(name, _moment(report.ended))
         return Due(name, task.started if task is not None else None)
-    handler = tasks.get(EXIT_HANDLER)
     last = broken or (
         len(of_steps) == len(TRAINING_STEPS) and all(state.ended for state in of_steps)
     )
-    return Due(EXIT_HANDLER, handler.started if handler is not None else None, last=last)
+    return Due(EXIT_HANDLER, called, last=last)
 
 
 def _moment(seconds: float) -> datetime:

@@ -198,8 +198,8 @@ class StepRunner:
     ) -> None:
         plan = STEPS.get(step.name)
         name = getattr(plan, moment) if plan else None
-        # What a step had no need to do has not happened.
-        if name is not None and not facts.get("skipped"):
+        # What a step had no need to do has not happened; a number is of skipped frames.
+        if name is not None and facts.get("skipped") is not True:
             record_event(session, task, name, {"step": step.name, **facts})
 
     def _progress(self, step: Step, holder: str, lost: threading.Event) -> Progress:

@@ -285,7 +285,7 @@ class Trainings:
         return True
 
     def _ended(self, run: RunStatus, seen: _Following) -> dict[str, Any]:
-        if run.state is RunState.CANCELED:
+        if run.state in (RunState.CANCELED, RunState.CANCELING):
             where = " in Kubeflow Pipelines" if self._remote else ""
             raise StepFailed(
                 f"The pipeline run {run.name} was cancelled{where}: run the task again."

@@ -13,6 +13,7 @@ from actverse.stack import Addresses, Stack, find_running, running
 from actverse.watch import Outcome, watch_task
 from actverse.where import local_key
 from components.settings import Settings
+from tests.helpers.servers import wait_until
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
     """One stack for the whole session; leases are short, so that lost ones cost little."""
     settings = Settings(home=tmp_path_factory.mktemp("home"), lease_seconds=6, reconcile_seconds=1)
     with running(settings) as started:
+        # Right after so many starts an answer may take its time.
+        wait_until(lambda: find_running(settings.home) is not None, 60, "the stack to answer")
         addresses = find_running(settings.home)
         assert addresses is not None
         key = local_key(settings)

@@ -120,7 +120,8 @@ def test_a_task_is_followed_by_plain_lines_where_no_terminal_is(gateway, start, 
     act(task_id, "download", 12_345_678, 45_600_000)
     assert watching.stdout is not None
     first = watching.stdout.readline()
-    assert first == "› download    12.3/45.6 MB\n"
+    # Once it runs for two seconds, it is also told how much is left.
+    assert re.fullmatch(r"› download    12\.3/45\.6 MB(  about .+ left)?\n", first)
     act(task_id, "download", end={"file": "source.mp4", "bytes": 45_600_000})
     second = watching.stdout.readline()
     assert re.fullmatch(r"✓ download +\d+\.\d s  45\.6 MB\n", second)

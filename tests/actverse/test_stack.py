@@ -21,7 +21,6 @@ from actverse.stack import (
 from components.errors import BadInput, Refused
 from components.serving.server import SHARED_MEMORY
 from components.settings import Settings
-from tests.helpers.servers import wait_until
 
 
 def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path):
@@ -65,16 +64,21 @@ def test_a_stopped_stack_leaves_no_process_and_no_shared_memory(tmp_path: Path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_actverse_up_ends_everything_when_it_is_asked_to(tmp_path: Path, number: int):
     up = subprocess.Popen(
-        [sys.executable, "-c", "from actverse.cli import main; main()", "up"],
+        [sys.executable, "-u", "-c", "from actverse.cli import main; main()", "up"],
         env={**os.environ, "ACTVERSE_HOME": str(tmp_path)},
         stdout=subprocess.PIPE,
         text=True,
     )
     try:
-        wait_until(lambda: find_running(tmp_path) is not None, 120)
+        assert up.stdout is not None
+        out = ""
+        while "Ctrl-C" not in out:
+            line = up.stdout.readline()
+            assert line, out
+            out += line
         family = psutil.Process(up.pid).children(recursive=True)
         up.send_signal(number)
-        out, _ = up.communicate(timeout=60)
+        out += up.communicate(timeout=60)[0]
     finally:
         up.kill()
     assert api_key_path(tmp_path).read_text() in out

@@ -145,7 +145,6 @@ def test_a_look_that_hangs_is_given_up_and_not_begun_again(
     settings: Settings, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(readiness, "_KEPT_SECONDS", 0.0)
-    monkeypatch.setattr(readiness, "_TOTAL_SECONDS", 0.5)
     storage = _Hanging(settings)
     ready = readiness.Readiness(settings, sessions, storage)
     try:

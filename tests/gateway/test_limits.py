@@ -80,8 +80,10 @@ def test_who_tries_keys_has_to_wait_and_locks_nobody_out(
 
 @pytest.fixture
 def two_gateways(
-    settings: Settings, api_key: str, redis_url: str
+    settings: Settings, api_key: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[TestClient, TestClient]]:
+    # This Redis writes every count to the disk, which may take its time.
+    monkeypatch.setattr("gateway.limits._REDIS_SECONDS", 10.0)
     changes = {"redis_url": redis_url, "rate_limit": "4/hour"}
     with (
         _client(settings, api_key, **changes) as one,

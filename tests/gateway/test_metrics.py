@@ -151,9 +151,10 @@ def test_a_database_that_is_away_costs_only_what_is_read_from_it(
     assert value(client, "actverse_http_requests_total", **healthz) == 1
 
 
-def test_many_scrapes_ask_the_database_once(client: TestClient, sessions: Sessions):
+def test_many_scrapes_ask_the_database_once(client: TestClient, monkeypatch: pytest.MonkeyPatch):
     from sqlalchemy import event
 
+    monkeypatch.setattr("gateway.metrics._FRESH_SECONDS", 3600.0)
     engine: Engine = client.app.state.sessions.kw["bind"]
     asked = []
     event.listen(engine, "before_cursor_execute", lambda *given: asked.append(given[2]))

@@ -42,7 +42,7 @@ def kfp() -> Iterator[KfpServer]:
 
 @pytest.fixture
 def settings(settings: Settings, kfp: KfpServer) -> Settings:
-    changed = {"kfp_endpoint": kfp.url, "kfp_poll_seconds": 0.1, "lease_seconds": 2.0}
+    changed = {"kfp_endpoint": kfp.url, "kfp_poll_seconds": 0.1}
     return settings.model_copy(update=changed)
 
 
@@ -263,10 +263,10 @@ def test_a_step_that_falls_silent_is_told_and_given_up(lab: TrainingLab):
     with lab.watching(pipeline_start_timeout=3600.0):
         run = lab.run_of(task_id)
         lab.report(task_id, "dataset")
+        lab.report(task_id, "train", "running", seen=now().timestamp())
         run.task("dataset", "SUCCEEDED", started=_away(hours=4))
         run.task("train", started=_away(hours=3))
         run.become("RUNNING")
-        lab.report(task_id, "train", "running", seen=now().timestamp())
         lab.told(task_id, state="RUNNING", note="")
         assert lab.status(task_id).process_status.pipeline_run.note == ""
         lab.report(task_id, "train", "running", seen=now().timestamp() - 1200)
@@ -275,6 +275,19 @@ def test_a_step_that_falls_silent_is_told_and_given_up(lab: TrainingLab):
         lab.report(task_id, "train", "running", seen=now().timestamp() - 7200)
         assert "The step train has said nothing since" in lab.end(task_id, "failed")
         wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
+
+
+def test_a_pod_whose_clock_is_late_is_not_silent(lab: TrainingLab):
+    task_id, behind = lab.task(), 1200.0
+    with lab.watching():
+        run = lab.run_of(task_id)
+        lab.report(task_id, "dataset", "running", seen=now().timestamp() - behind)
+        run.task("dataset", started=_away(hours=1))
+        run.become("RUNNING")
+        lab.told(task_id, note="The step dataset has said nothing since")
+        lab.report(task_id, "dataset", "running", seen=now().timestamp() - behind)
+        note = lambda: lab.status(task_id).process_status.pipeline_run.note  # noqa: E731
+        wait_until(lambda: note() == "", what="the note to go")
 
 
 def test_a_training_that_is_done_does_not_wait_for_an_exit_handler_that_never_starts(
@@ -293,10 +306,23 @@ def test_a_training_that_is_done_does_not_wait_for_an_exit_handler_that_never_st
         looks = len(lab.kfp.calls("run_service_get_run"))
         wait_until(lambda: len(lab.kfp.calls("run_service_get_run")) > looks + 2)
         assert lab.state(task_id) == "running"
+        # So long that a step would have been given up.
+        run.task("run-end", started=_away(hours=7), waiting="image can't be pulled")
+        lab.told(task_id, note="image can't be pulled")
         for name in TRAINING_STEPS:
             run.task(name, "SUCCEEDED", started=_away(hours=1))
         lab.end(task_id, "succeeded")
         assert not run.over
+
+
+def test_a_run_whose_cancelling_does_not_end_fails_its_task(lab: TrainingLab):
+    task_id = lab.task()
+    with lab.watching():
+        run = lab.run_of(task_id)
+        run.task("dataset", "FAILED", started=_away(hours=3))
+        run.task("run-end", started=_away(hours=2), waiting="image can't be pulled")
+        run.become("CANCELING")
+        assert "was cancelled in Kubeflow Pipelines" in lab.end(task_id, "failed")
 
 
 def test_a_training_that_has_failed_does_not_wait_for_it_either(lab: TrainingLab):
@@ -450,6 +476,7 @@ def test_a_watcher_killed_before_it_knew_the_runs_id_costs_no_second_run(
         start()
         assert processes[0].wait(60) == -signal.SIGKILL
         assert lab.row(task_id).run_id == ""
+        set_step(lab.sessions, task_id, TRAINING, lease_until=now())
         start()
         run = lab.run_of(task_id)
         # A deployment's way: the run goes on.
@@ -471,6 +498,7 @@ def test_a_task_that_is_cancelled_ends_its_run(lab: TrainingLab, client: TestCli
     task_id = lab.task()
     with lab.watching(kfp_poll_seconds=3600):
         run = lab.run_of(task_id)
+        lab.told(task_id, state="PENDING")
         run.become("RUNNING")
         assert client.delete(f"/tasks/{task_id}").json()["state"] == "cancelled"
         wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
@@ -531,9 +559,7 @@ def test_a_lab_follows_fifty_runs_at_once(lab: TrainingLab):
     for task_id in tasks[1:]:
         fields = {**first.fields, "run_id": task_id, "display_name": f"training-{task_id}"}
         runs[task_id] = lab.kfp.runs[task_id] = ServedRun(fields, f"actverse-{task_id}")
-    # With the lease that a lab has: the short one of these tests is for leases that run out.
-    lease = Settings.model_fields["lease_seconds"].default
-    with lab.watching(kfp_poll_seconds=1.0, lease_seconds=lease):
+    with lab.watching(kfp_poll_seconds=1.0):
         for task_id in tasks:
             lab.told(task_id, state="PENDING")
         for task_id, run in runs.items():

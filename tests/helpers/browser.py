@@ -83,7 +83,17 @@ class Tab:
 
     def wait_for(self, expression: str) -> None:
         """Wait until a JavaScript expression is true."""
-        wait_until(lambda: self.run(f"Boolean({expression})"), what=expression)
+
+        def is_so() -> bool:
+            try:
+                return bool(self.run(f"Boolean({expression})"))
+            except AssertionError as error:
+                # It went to another page in the middle of the question.
+                if any(said in str(error) for said in ("navigated or closed", "was destroyed")):
+                    return False
+                raise
+
+        wait_until(is_so, what=expression)
 
     def text(self, selector: str = "main") -> str:
         """What a user sees of an element."""

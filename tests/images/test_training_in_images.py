@@ -43,6 +43,7 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         home=home, pipeline_runner="docker", reconcile_seconds=1, pipeline_secret=REPORT_SECRET
     )
     with running(settings) as started:
+        wait_until(lambda: find_running(home) is not None, 60, "the stack to answer")
         addresses = find_running(home)
         assert addresses is not None
         with Client(addresses.gateway, local_key(settings)) as client:

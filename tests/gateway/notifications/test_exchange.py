@@ -149,7 +149,7 @@ def test_connection_that_was_lost_meanwhile_is_opened_again(
 
 def test_broker_that_hangs_is_left(rabbitmq_url: str, relay: Relay) -> None:
     url = rabbitmq_url.replace(str(relay.target), str(relay.port))
-    exchange = Exchange(url, "events", timeout=0.5)
+    exchange = Exchange(url, "events", timeout=2.0)
     relay.open()
     relay.hang()
     with pytest.raises(Unavailable, match="timed out"):

@@ -72,13 +72,13 @@ def broker(request: pytest.FixtureRequest) -> dict[str, str]:
 
 @pytest.fixture
 def settings(tmp_path: Path, broker: dict[str, str], database_url: str) -> Settings:
-    """Short leases, so that what is lost costs little."""
+    """Leases so short that what is lost costs little, and such as a starved worker keeps."""
     return Settings(
         home=tmp_path,
         database_url=database_url,
         api_key_secret="keys-secret",
         webhook_secret="webhook-secret",
-        lease_seconds=3,
+        lease_seconds=10,
         requeue_seconds=6,
         labeling_poll_seconds=0.5,
         labeling_poll_max_seconds=1,
