@@ -18,7 +18,7 @@ from components.labeling.backend import LabelingBackend, ProjectPlan
 from components.labeling.backends import default_tool
 from components.labeling.draft import KEPT, save_draft
 from components.labeling.label_set import LabelSet
-from gateway.steps.context import StepContext, Waiting
+from gateway.steps.context import OtherTask, StepContext, Waiting
 from gateway.steps.label_looks import labels_that_count, read_draft, refuse_faults
 from gateway.steps.projects import backend_of, frames_of, images_of, owner_of
 
@@ -29,7 +29,8 @@ def request_labels(context: StepContext) -> dict[str, Any]:
     A project that was lost is put up anew with the labels that had been read from it.
 
     Raises:
-        Waiting: while the tool is away or refuses us.
+        Waiting: while the tool is away, or refuses us or what it is given: people can mend it.
+        BadLabels: if nobody names what is to be labelled.
     """
     work = context.work
     if work.labels_path:
@@ -40,7 +41,6 @@ def request_labels(context: StepContext) -> dict[str, Any]:
     preannotations = context.layout.preannotations(owner.task_id)
     if said.get("model"):
         context.storage.bring(preannotations)
-    backend = backend_of(context, work.labeling_tool or default_tool(context.settings))
     plan = ProjectPlan(
         title=f"{work.project_name}-{owner.task_id}",
         task_id=owner.task_id,
@@ -50,15 +50,22 @@ def request_labels(context: StepContext) -> dict[str, Any]:
         model=f"{said['model']} {said['version']}" if said.get("model") else "",
     )
     try:
+        backend = backend_of(context, work.labeling_tool or default_tool(context.settings))
+        as_left = work.reopens and _is_whole(context, backend, owner)
         project = backend.open(plan, context.progress)
-        _put_back(context, backend, project)
+        if not as_left:
+            _put_back(context, backend, project)
         if work.reopens:
             # It is complete already: what counts is that somebody changes it after this.
             project["opened_with"] = backend.state(project).mark
-    except (Unauthorized, Unavailable) as error:
+    except BadLabels:
+        raise
+    except (BadInput, NotFound, Unauthorized, Unavailable) as error:
         context.check()
         again_in = timedelta(seconds=context.settings.labeling_poll_max_seconds)
-        raise Waiting(str(error), 0, 0, again_in, fault=str(error)) from error
+        raise Waiting(
+            str(error), 0, 0, again_in, fault=str(error), facts={"put_up_in_part": True}
+        ) from error
     return {**project, "preannotated_by": plan.model, "note": said.get("reason", "")}
 
 
@@ -176,6 +183,22 @@ def _take_given(context: StepContext) -> dict[str, Any]:
     save_draft(labels, target / KEPT)
     context.storage.keep(target)
     return {"counts": counts, "spec": labels.spec.model_dump(mode="json")}
+
+
+def _is_whole(context: StepContext, backend: LabelingBackend, owner: OtherTask) -> bool:
+    """Whether a project is as people left it, be it that they took labels back there.
+
+    One that an attempt before this has begun to put up need not be.
+    """
+    project = owner.facts.get("labeling", {})
+    begun = context.attempt > 1 or context.facts.get("labeling", {}).get("put_up_in_part")
+    if begun or project.get("tool") != backend.name:
+        return False
+    try:
+        state = backend.state(project)
+    except NotFound:
+        return False
+    return state.total >= project["frames"] and state.labelled + state.skipped > 0
 
 
 def _put_back(context: StepContext, backend: LabelingBackend, project: Mapping[str, Any]) -> None:

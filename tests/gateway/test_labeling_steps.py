@@ -4,14 +4,16 @@ import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from components.dataset.facts import SPLIT
 from components.dataset.held_out import read_held_out
-from components.errors import BadLabels, Conflict
+from components.errors import BadInput, BadLabels, Conflict, NotFound
 from components.files import write_text
 from components.labeling.draft import KEPT, load_draft
+from components.labeling.folder_backend import FolderBackend
 from components.labeling.formats import open_format
 from components.labeling.label_set import LabelledFrame, LabelSet
 from components.labeling.objects import LabelledObject, frame_labels
@@ -224,6 +226,27 @@ def test_a_label_that_is_taken_back_is_waited_for(first: Labelling):
     first.wait()
     first.settle()
     assert first.take()["counts"]["images"] == 3
+
+
+@pytest.mark.parametrize("error", [BadInput("It refuses the folder."), NotFound("It is gone.")])
+def test_a_tool_that_refuses_what_it_is_given_is_waited_for(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, error: Exception
+):
+    """What Label Studio answers to a storage that it cannot reach, say; people can mend it."""
+    task = Labelling(settings, "t-1", (1, 4))
+    with monkeypatch.context() as patch:
+        patch.setattr(FolderBackend, "open", Mock(side_effect=error))
+        with pytest.raises(Waiting) as caught:
+            task.ask()
+    assert caught.value.fault == str(error)
+    assert task.ask()["frames"] == 2
+
+
+def test_a_label_studio_that_is_not_set_any_more_is_waited_for(settings: Settings):
+    work = Work(project_name="arena", names=SPEC.names, labeling_tool="label-studio")
+    with pytest.raises(Waiting, match="No Label Studio is set") as caught:
+        Labelling(settings, "t-1", (1, 4), work).ask()
+    assert caught.value.fault
 
 
 def test_a_typo_is_told_and_waited_for(first: Labelling):
@@ -565,6 +588,27 @@ def test_a_label_taken_back_in_a_project_opened_again_is_no_label(done: Labellin
     again.work = again.work.model_copy(update={"labels_now": True})
     again.take()
     assert again.texts() == {4: "0", 9: "0", 16: "0"}
+
+
+def test_a_label_that_was_taken_back_before_a_project_is_opened_again_stays_away(
+    done: Labelling,
+):
+    done.label(4).unlink()
+    again = _reopened(done)
+    assert not (again.folder / "labels" / "frame_000004.txt").exists()
+    again.work = again.work.model_copy(update={"labels_now": True})
+    # It is one of too few.
+    again.label(9, RAT)
+    again.wait("There are 2 labelled frames")
+
+
+def test_a_project_that_was_put_up_in_part_gets_all_its_labels(done: Labelling):
+    done.label(4).unlink()
+    work = done.work.model_copy(update={"reopens": done.task_id, "round": 2})
+    task = Labelling(done.settings, "t-2", done.frames, work, (done,))
+    task.facts["labeling"] = {"put_up_in_part": True}
+    task.ask()
+    assert (task.folder / "labels" / "frame_000004.txt").exists()
 
 
 def test_labels_made_elsewhere_are_put_into_the_project(first: Labelling):

@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import select
 
 from components.errors import BadInput, StorageFull, Unavailable
 from components.storage import open_storage
@@ -79,6 +80,19 @@ def test_what_the_gate_refuses_is_never_told_as_deployed(settings, sessions, ear
     deployment = {"MODEL_DEPLOYMENT_REQUESTED", "MODEL_DEPLOYED"}
     assert deployment & set(told) == (deployment if earned else set())
     assert "MODEL_TRAINING_COMPLETED" in told
+
+
+def test_labels_are_told_to_be_complete_also_where_frames_were_skipped(settings, sessions):
+    with sessions.begin() as session:
+        task_id = create_task(session, "ada", "labeling", Work(folder_path="frames")).id
+    set_step(sessions, task_id, "labeling", state="succeeded")
+    with sessions.begin() as session:
+        step = claim_step(session, task_id, "labels", "w1", timedelta(seconds=30))
+    runner = StepRunner(settings, sessions, open_storage(settings))
+    assert runner.run(step, "w1", lambda context: {"skipped": 2}).outcome is Outcome.SUCCEEDED
+    with sessions() as session:
+        (event,) = session.scalars(select(Event))
+    assert (event.name, event.data["skipped"]) == ("LABELING_COMPLETED", 2)
 
 
 def test_a_step_is_told_which_rounds_before_have_not_ended(settings, sessions):
