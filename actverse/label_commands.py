@@ -63,11 +63,19 @@ def send_labels(
         Conflict: if they are labelled in a tool.
         NotFound: if there is nothing to label.
     """
+    # It brings numpy and more, which is not needed to ask a gateway.
+    from components.labeling.formats.yolo import description
+
     inner = folder / "labels"
+    described = description(folder)
     with find_gateway(gateway, key).client() as client:
         with transfer_bar() as progress:
-            target = f"{_folder(client, task_id)}/labels"
-            client.upload_folder(inner if inner.is_dir() else folder, target, progress=progress)
+            project = _folder(client, task_id)
+            # The names first: numbers alone say nothing.
+            if described is not None and described.parent == folder:
+                client.upload_file(described, f"{project}/{described.name}")
+            labels = inner if inner.is_dir() else folder
+            client.upload_folder(labels, f"{project}/labels", progress=progress)
         labeling = client.labeling(task_id)
     if as_json:
         print_json(labeling)

@@ -24,7 +24,6 @@ from components.storage_keys import checked_key, is_listed, path_of
 _PIECE = 2**20
 _AT_A_TIME = 4
 _WAITS = (0.2, 0.5, 1.5, 4.0)
-_DESCRIPTIONS = ("data.yaml", "classes.txt")
 # Of what other tools write: their labels, and what lies beside these.
 _LABEL_SUFFIXES = frozenset({".csv", ".json", ".slp", ".xml", ".yaml", ".yml"})
 _SAME_SECONDS = 1.0
@@ -90,6 +89,7 @@ def label_files(folder: Path, format: str | None = None, *, images: bool = True)
     """
     if not folder.is_dir():
         raise BadLabels(f"There is no label folder at {folder}: give one that exists.")
+    from components.labeling.formats.yolo import description
     from components.labeling.opened import opened_labels
 
     with opened_labels(folder, cast("Any", format)) as opened:
@@ -102,14 +102,14 @@ def label_files(folder: Path, format: str | None = None, *, images: bool = True)
             ]
             return {path.relative_to(folder).as_posix(): path for path in found}
         labels = find_labels(opened.path, opened.images).values()
-        described = [opened.path / name for name in _DESCRIPTIONS]
-        described = [path for path in described if path.is_file()]
+        # Without the file that names the classes, their numbers would count by the task's.
+        described = [path] if (path := description(opened.path)) else []
         if images:
             found += [*labels, *described]
             return {path.relative_to(folder).as_posix(): path for path in found}
         # Without images it is by this folder's name that they are known to be labels.
         return {f"labels/{path.name}": path for path in labels} | {
-            path.name: path for path in described
+            path.relative_to(opened.path).as_posix(): path for path in described
         }
 
 

@@ -330,8 +330,11 @@ def test_frames_to_label_are_fetched_and_labels_sent(gateway, run, start, act, t
     for number, folder in enumerate((tmp_path / "out", tmp_path / "out" / "labels")):
         label = tmp_path / "out" / "labels" / f"frame_{number:06}.txt"
         label.write_text("0 .5 .5 .1 .1\n")
+        (folder / "classes.txt").write_text(f"mouse {number}\n")
         assert run("labels", "send", task_id, str(folder)).returncode == 0
         assert (images.parent / "labels" / label.name).is_file()
+        # Where the task's README asks for them.
+        assert (images.parent / "classes.txt").read_text() == f"mouse {number}\n"
     assert json.loads(run("labels", task_id, "--json").stdout)["total"] == 3
 
 

@@ -91,6 +91,22 @@ def test_labels_of_a_folder_are_brought_into_the_project(gateway, client, yolo):
     assert (labeling["labelled"], labeling["total"], labeling["tool"]) == (3, 4, "folder")
 
 
+@pytest.mark.parametrize("named_by", ["labels/classes.txt", "obj.names", "data.yaml"])
+def test_classes_count_as_a_folder_names_them(gateway, client, yolo, named_by):
+    (yolo / "classes.txt").unlink()
+    if named_by.startswith("labels/"):
+        (yolo / "labels").mkdir()
+        for label in list(yolo.glob("*.txt")):
+            label.rename(yolo / "labels" / label.name)
+    names = "names: [rat, mouse]" if named_by == "data.yaml" else "rat\nmouse\n"
+    (yolo / named_by).write_text(names)
+    bringing = client.import_labels(gateway.labelling(), yolo)
+    assert named_by in uploaded(gateway, work(gateway, bringing)["labels_path"])
+    assert gateway.run_step(bringing, "import_labels") == "succeeded"
+    status = client.wait(bringing, timeout=10)
+    assert status["steps"][0]["facts"]["objects"] == {"mouse": 2, "rat": 0}
+
+
 def test_labels_that_all_say_nothing_is_there_are_still_yolo(gateway, client, tmp_path):
     (tmp_path / "empty").mkdir()
     make_images(tmp_path / "empty", "frame_000001.png", "test.png")

@@ -28,6 +28,8 @@ DECIMALS = 8
 _NO_LABEL = re.compile(r"(readme|licen[cs]e)\b", re.IGNORECASE)
 _DATA_YAML = "data.yaml"
 _CLASS_LISTS = ("classes.txt", "obj.names")
+# Of several the first one counts.
+_DESCRIPTIONS = (_DATA_YAML, *_CLASS_LISTS, *(f"labels/{name}" for name in _CLASS_LISTS))
 _UNREADABLE = (
     *(yaml.YAMLError, OSError, AttributeError, TypeError, ValueError),
     *(LookupError, OverflowError, RecursionError),
@@ -222,23 +224,27 @@ def _flips(own: LabelSpec, keypoints: Sequence[str]) -> tuple[int, ...]:
     return tuple(list(keypoints).index(mirrored[name]) for name in keypoints)
 
 
+def description(path: Path) -> Path | None:
+    """The file by which a folder names its classes; None if it does not."""
+    return next((file for name in _DESCRIPTIONS if (file := path / name).is_file()), None)
+
+
 def _described(path: Path) -> _Described:
-    data_yaml = path / _DATA_YAML
-    if data_yaml.is_file():
+    file = description(path)
+    if file is None:
+        return _Described(path / _DATA_YAML)
+    if file.name == _DATA_YAML:
         try:
-            return _from_yaml(data_yaml)
+            return _from_yaml(file)
         except _UNREADABLE as error:
             raise BadLabels(
-                f"{data_yaml} cannot be read as a YOLO data set's description: {error}."
+                f"{file} cannot be read as a YOLO data set's description: {error}."
             ) from error
-    for file in (folder / name for folder in (path, path / "labels") for name in _CLASS_LISTS):
-        if file.is_file():
-            try:
-                lines = file.read_text(encoding="utf-8-sig").splitlines()
-            except (OSError, UnicodeDecodeError) as error:
-                raise BadLabels(f"{file} cannot be read as text: {error}.") from error
-            return _Described(file, tuple(line.strip() for line in lines if line.strip()))
-    return _Described(data_yaml)
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadLabels(f"{file} cannot be read as text: {error}.") from error
+    return _Described(file, tuple(line.strip() for line in lines if line.strip()))
 
 
 def _from_yaml(file: Path) -> _Described:
