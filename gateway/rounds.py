@@ -11,6 +11,7 @@ from gateway.tasks import OPEN, create_task, facts_of, work_of
 from gateway.work import Work
 
 ROUND, REOPENED = "round", "reopened"
+_ENDED = {"succeeded": "has ended", "failed": "has failed", "cancelled": "was cancelled"}
 _OF_ITS_OWN = {
     "file_path": "",
     "labels_path": "",
@@ -71,8 +72,10 @@ def next_round(session: Session, task: Task, given: dict[str, Any], *, reopen: b
     latest = candidates[-1]
     if not reopen and not _has(latest, "analyse"):
         raise NotFound(
-            f"The task {latest.id} has analysed nothing yet, so nobody knows of which frames its "
-            "model is unsure: wait for its end."
+            f"The task {latest.id} {_ENDED[latest.state]} and has analysed nothing, so nobody "
+            "knows of which frames its model is unsure: 'actverse labels reopen "
+            f"{latest.id}' opens its frames again, and 'actverse train' with --now goes on with "
+            "their labels."
         )
     reopened: dict[str, Any] = {}
     if reopen:

@@ -132,8 +132,15 @@ def test_a_round_has_something_to_go_by(sessions: Sessions):
     with pytest.raises(NotFound, match="has no labels yet"):
         _next(sessions, task_id)
     set_step(sessions, task_id, "labels", state="succeeded", facts={"spec": SPEC})
-    with pytest.raises(NotFound, match="has analysed nothing yet"):
+    with pytest.raises(NotFound, match=f"has failed and .*'actverse labels reopen {task_id}'"):
         _next(sessions, task_id)
+    # The way that it tells.
+    set_step(sessions, task_id, "labeling", state="succeeded", facts=PROJECT)
+    again = _next(sessions, task_id, reopen=True)
+    assert _work(sessions, again).reopens == task_id
+    _set(sessions, again, "running", labels={"state": "succeeded", "facts": {"spec": SPEC}})
+    with pytest.raises(Conflict, match="is running: wait for its end"):
+        _next(sessions, again)
 
 
 def test_a_project_is_opened_again_where_it_is(sessions: Sessions, first: str):
