@@ -18,6 +18,7 @@ ways to name other files are refused: external links, external data and virtual 
 
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -154,22 +155,65 @@ def _check(content: "h5py.File", source: str) -> None:
     links: list[tuple[str, object]] = []
     # Collected first: h5py loses what is raised within.
     content.visititems_links(lambda name, link: links.append((name, link)))
-    total = 0
+    total = _attribute_bytes(content, source)
     for name, link in links:
         if not isinstance(link, h5py.HardLink):
             raise BadLabels(f"{source} holds a link, {name}: save it anew in SLEAP.")
         item = content[name]
-        if not isinstance(item, h5py.Dataset):
-            continue
-        if item.is_virtual or item.external:
-            raise BadLabels(f"{source} holds data of other files, {name}: save it anew in SLEAP.")
-        if not _IMAGES.fullmatch(name):
-            total += item.nbytes
+        total += _attribute_bytes(item, source)
+        if isinstance(item, h5py.Group) and h5py.h5o.get_info(item.id).rc > 1:
+            # What is in it is visited once, and read once for each of its names.
+            raise BadLabels(f"{source} holds a link, {name}: save it anew in SLEAP.")
+        if isinstance(item, h5py.Dataset):
+            if item.is_virtual or item.external:
+                raise BadLabels(
+                    f"{source} holds data of other files, {name}: save it anew in SLEAP."
+                )
+            if not _IMAGES.fullmatch(name):
+                total += item.nbytes
+                if total <= MAX_BYTES and item.dtype.hasobject:
+                    total += _text_bytes(item, source, MAX_BYTES - total)
         if total > MAX_BYTES:
             raise BadLabels(
                 f"The tables of {source} take more than {MAX_BYTES} bytes: save it without "
                 "predictions."
             )
+
+
+def _text_bytes(table: "h5py.Dataset", source: str, most: int) -> int:
+    """What the texts of a table take in memory; more than ``most`` are not counted to their end.
+
+    A table holds only where its texts lie in the file, and many may lie at one place: so a
+    small file may fill the memory.
+    """
+    import h5py
+
+    kind = h5py.check_vlen_dtype(table.dtype)
+    if table.ndim > 1 or kind is None or getattr(kind, "hasobject", False):
+        raise BadLabels(f"{source} has a table, {table.name}, unlike SLEAP's: save it anew there.")
+    if not table.shape:
+        return sys.getsizeof(table[()])
+    # No text is longer than the file: so many at once take an eighth of what is allowed.
+    step = max(1, MAX_BYTES // 8 // table.file.id.get_filesize())
+    total = 0
+    for start in range(0, len(table), step):
+        total += sum(map(sys.getsizeof, table[start : start + step]))
+        if total > most:
+            break
+    return total
+
+
+def _attribute_bytes(item: "h5py.Group | h5py.Dataset", source: str) -> int:
+    """What the texts among an item's attributes take; each can be read as a whole only."""
+    total = 0
+    for name in item.attrs:
+        attribute = item.attrs.get_id(name)
+        if not attribute.dtype.hasobject:
+            continue
+        if attribute.shape or attribute.dtype.fields:
+            raise BadLabels(f"{source} has an attribute, {name}, of many texts: save it anew.")
+        total += sys.getsizeof(item.attrs[name])
+    return total
 
 
 def _labelled(labels: "sleap_io.Labels", source: str) -> dict[str, "sleap_io.LabeledFrame"]:

@@ -305,6 +305,35 @@ def _bomb(content: h5py.File) -> None:
     content.create_dataset("points", (10**9,), kind, chunks=(10**6,), compression="gzip")
 
 
+def _shared_text(content: h5py.File) -> None:
+    """A table of 4000 texts, all at one place in the file."""
+    del content["tracks_json"]
+    content.create_dataset("tracks_json", (4000,), h5py.string_dtype(), chunks=(4000,))
+    content["tracks_json"].id.write_direct_chunk((0,), 4000 * _shared_reference(content))
+
+
+def _shared_reference(content: h5py.File) -> bytes:
+    """Where a text of 100 kB lies in the file, as a table refers to it."""
+    one = content.create_dataset("one", (1,), h5py.string_dtype(), chunks=(1,))
+    one[0] = "x" * 100_000
+    content.flush()
+    return one.id.read_direct_chunk((0,))[1]
+
+
+def _texts_in_texts(content: h5py.File) -> None:
+    del content["tracks_json"]
+    kind = np.dtype([("a", h5py.string_dtype()), ("b", "i4")])
+    content.create_dataset("tracks_json", (2,), kind)
+
+
+def _many_texts_in_an_attribute(content: h5py.File) -> None:
+    content["metadata"].attrs["json"] = ["{}"] * 3
+
+
+def _second_name(content: h5py.File) -> None:
+    content["again"] = content["metadata"]
+
+
 @pytest.mark.parametrize(
     ("harm", "sentence"),
     [
@@ -313,6 +342,10 @@ def _bomb(content: h5py.File) -> None:
         (_external_data, "data of other files, tracks_json"),
         (_virtual, "data of other files, deep/more"),
         (_bomb, "take more than"),
+        (_shared_text, "take more than"),
+        (_texts_in_texts, "a table, /tracks_json, unlike SLEAP's"),
+        (_many_texts_in_an_attribute, "an attribute, json, of many texts"),
+        (_second_name, "holds a link, again"),
     ],
 )
 def test_hdf5_that_leads_elsewhere_or_bursts(
