@@ -5,18 +5,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from components.errors import BadInput, BadLabels, TooLarge
+from components.errors import BadInput, BadLabels
 from components.label_files import IMAGE_SUFFIXES, find_images
 from components.labeling.archive import is_archive, unpacked
 from components.labeling.formats import FORMATS, FormatName, open_format, recognise
 from components.labeling.label_set import LabelSet
+from components.labeling.text_size import check_text
 from components.labeling.wanted import WantedLabels
 
-MAX_BYTES = 256 * 2**20
-"""Of one file of text: it is taken into memory as a whole."""
-
 _DEPTH = 2  # COCO's annotations/instances_default.json
-_TEXTS = frozenset({".csv", ".json", ".names", ".txt", ".xml", ".yaml", ".yml"})
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def opened_labels(path: Path, format: FormatName | None = None) -> Iterator[Open
 
     Raises:
         BadLabels: if there is nothing of a known format, or two files of the same one.
-        TooLarge: for a file of text of more than ``MAX_BYTES``.
+        TooLarge: for a file of text that would fill the memory, see ``check_text``.
         TooLarge, StorageFull: for an archive, see ``unpacked``.
     """
     path = Path(path)
@@ -91,14 +88,14 @@ def opened_labels(path: Path, format: FormatName | None = None) -> Iterator[Open
                 said = str(error).replace(f"{folder}/", "").replace(str(folder), path.name)
                 raise type(error)(said) from error
     else:
-        _check_size(path)
+        check_text(path)
         yield OpenedLabels(path, format or recognise(path))
 
 
 def _in_folder(folder: Path, given: Path, format: FormatName | None) -> OpenedLabels:
     top = _top(folder)
     for path in top.rglob("*"):
-        _check_size(path)
+        check_text(path)
     for name in [format] if format else FORMATS:
         if found := _of_format(top, name):
             return OpenedLabels(found, name, find_images(top))
@@ -107,14 +104,6 @@ def _in_folder(folder: Path, given: Path, format: FormatName | None) -> OpenedLa
         f"{given} holds no label file of a format known here ({known}): put one into it, or "
         "for YOLO a .txt for each image."
     )
-
-
-def _check_size(path: Path) -> None:
-    if path.suffix.lower() in _TEXTS and path.is_file() and path.stat().st_size > MAX_BYTES:
-        raise TooLarge(
-            f"{path} is larger than the {MAX_BYTES} bytes that a label file may have: give the "
-            "labels in parts."
-        )
 
 
 def _top(folder: Path) -> Path:
