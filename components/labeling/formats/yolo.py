@@ -27,6 +27,7 @@ DECIMALS = 8
 
 _NO_LABEL = re.compile(r"(readme|licen[cs]e)\b", re.IGNORECASE)
 _DATA_YAML = "data.yaml"
+_YAML_BYTES = 2**18  # a thousand classes with the names of their key points are less
 _CLASS_LISTS = ("classes.txt", "obj.names")
 # Of several the first one counts.
 _DESCRIPTIONS = (_DATA_YAML, *_CLASS_LISTS, *(f"labels/{name}" for name in _CLASS_LISTS))
@@ -34,6 +35,16 @@ _UNREADABLE = (
     *(yaml.YAMLError, OSError, AttributeError, TypeError, ValueError),
     *(LookupError, OverflowError, RecursionError),
 )
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """Refuses aliases: lists of lists of them, merged, keep a few lines busy for hours."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            name = self.peek_event().anchor
+            raise ValueError(f"it uses the alias *{name}; write out what that stands for")
+        return super().compose_node(parent, index)
 
 
 @dataclass(frozen=True)
@@ -248,7 +259,9 @@ def _described(path: Path) -> _Described:
 
 
 def _from_yaml(file: Path) -> _Described:
-    data = yaml.safe_load(file.read_text(encoding="utf-8-sig")) or {}
+    if file.stat().st_size > _YAML_BYTES:
+        raise ValueError(f"it is larger than {_YAML_BYTES} bytes; name classes and key points only")
+    data = _PlainLoader(file.read_text(encoding="utf-8-sig")).get_single_data() or {}
     points = int((data.get("kpt_shape") or [0])[0])
     keypoints = data.get("kpt_names") or ()
     if isinstance(keypoints, dict):

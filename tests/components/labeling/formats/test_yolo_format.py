@@ -17,6 +17,10 @@ DATA = Path(os.environ.get("ACTVERSE_TEST_OPENFIELD", ROOT.parent / "shared/data
 DISC, SQUARE = "0 0.5 0.5 0.2 0.25\n", "1 0.25 0.25 0.1 0.125\n"
 POSE = "0 0.5 0.5 0.2 0.25 0.45 0.5 2 0.55 0.5 1\n"
 WANTED = WantedLabels(names=("disc", "square"))
+MERGED = "a0: &a0 {x: 1}\n" + "".join(
+    f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 13)
+)
+"""600 bytes that are merged 9 ** 12 times."""
 
 
 def _folder(path: Path, **texts: str) -> Path:
@@ -112,6 +116,9 @@ def test_boxes_are_taken_from_poses(tmp_path: Path):
         ("names: [a]\nkpt_shape: [3, 3]\n", "3 key points, but the task has 2"),
         ("names: [a]\nkpt_names: [x, y]\nflip_idx: [0]\n", "flip_idx"),
         ("names: [caf\udce9]\n", "cannot be read"),
+        ("a: &a [x]\nnames: *a\n", r"data\.yaml cannot be read .*the alias \*a; write out"),
+        pytest.param(MERGED, "the alias", id="merged"),
+        pytest.param("#" * 2**18 + "\n", "larger than 262144 bytes", id="large"),
     ],
 )
 def test_a_data_yaml_that_cannot_be_used_is_named(tmp_path: Path, text: str, sentence: str):
