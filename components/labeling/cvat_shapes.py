@@ -63,6 +63,7 @@ def image_objects(image: "Element", spec: LabelSpec, where: str) -> Iterator[Lab
     """
     boxes: list[_Box] = []
     parts: list[_Part] = []
+    spots: list[_Part] = []
     for shape in image:
         name, group = shape.get("label", ""), whole_number(shape, "group_id", where, "0")
         if shape.tag == "box":
@@ -75,9 +76,15 @@ def image_objects(image: "Element", spec: LabelSpec, where: str) -> Iterator[Lab
         elif shape.tag == "points":
             if spec.task == "pose":
                 parts.append(_lone(shape, spec, group, where))
+            else:
+                places = enumerate(_points(shape, where), start=1)
+                spots.append(
+                    _Part(name, group, {f"{name} {n}": (*place, 2) for n, place in places})
+                )
         elif shape.tag != "tag":
             raise BadLabels(f"{where}: the {shape.tag} of {name} is no box; draw a box instead.")
     alone = _join(boxes, [part for part in parts if part.keypoints], spec, where)
+    alone += _unboxed(spots, boxes, spec, where)
     for box in boxes:
         called = [box.name, *(part.name for part in box.parts if part.name is not None)]
         keypoints = {name: point for part in box.parts for name, point in part.keypoints.items()}
@@ -85,8 +92,30 @@ def image_objects(image: "Element", spec: LabelSpec, where: str) -> Iterator[Lab
         name = next((name for name in called if name in spec.names), box.name)
         yield LabelledObject(name, box.xyxy, keypoints)
     for part in alone:
-        assert part.name is not None  # noqa: S101 _join refuses lone points
+        assert part.name is not None  # noqa: S101 lone points were refused
         yield LabelledObject(part.name, None, part.keypoints)
+
+
+def _unboxed(spots: list[_Part], boxes: list[_Box], spec: LabelSpec, where: str) -> list[_Part]:
+    """Of the shapes of points, for detection, those that are objects without a box.
+
+    Others are in a box: they are its object's, or, called after no class, those of several.
+    """
+    found = []
+    for spot in spots:
+        each = [_Part(None, 0, {name: place}) for name, place in spot.keypoints.items()]
+        strange = spot.name not in spec.names
+        if _candidates(spot, boxes, spec) or (
+            strange and all(any(box.holds(one) for box in boxes) for one in each)
+        ):
+            continue
+        if len(set(spot.keypoints.values())) == 1:
+            raise BadLabels(
+                f"{where}: the point {spot.name} is in no box; draw one around it, or group the "
+                "two."
+            )
+        found.append(spot)
+    return found
 
 
 def _join(boxes: list[_Box], parts: list[_Part], spec: LabelSpec, where: str) -> list[_Part]:

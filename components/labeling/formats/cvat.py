@@ -3,6 +3,7 @@
 https://docs.cvat.ai/docs/manual/advanced/xml_format/. A skeleton is one object of the class
 that it is called after; its points are the key points. A box belongs to a skeleton, and a
 lone point to a box, if they are in one group, or if the box alone can be meant by its place.
+For detection a shape of several points that no box belongs to gets one drawn around it.
 "CVAT for video" is refused: CVAT writes any task in either way, and only for images does it
 say for certain which picture a label is of.
 """

@@ -221,6 +221,48 @@ def test_points_of_a_class_are_its_key_points_in_order(tmp_path: Path):
     assert item.keypoints["tail"] == pytest.approx((30, 30, 2), abs=1e-4)
 
 
+def test_for_detection_a_box_is_drawn_around_points_that_have_none(tmp_path: Path):
+    text = _image(
+        _point("mouse", "20,20;40,30"),
+        _box("ball", (15, 15, 45, 45)),
+        _point("ball", "60,20;70,30"),
+        _box("ball", RIGHT),
+    )
+    *balls, mouse = _objects(_read(tmp_path, text, BOXES))
+    assert [ball.name for ball in balls] == ["ball", "ball"]
+    assert (mouse.name, mouse.keypoints) == ("mouse", {})
+    assert mouse.xyxy == pytest.approx((18, 18, 42, 32), abs=1e-4)
+
+
+def test_for_detection_key_points_in_boxes_are_left_out(tmp_path: Path):
+    text = _image(
+        _box("mouse", LEFT),
+        _box("mouse", RIGHT),
+        _point("nose", "20,20;60,20"),
+        _point("tail", "30,30"),
+        _point("mouse", "30,30"),
+    )
+    left, right = _objects(_read(tmp_path, text, BOXES))
+    assert left.xyxy == pytest.approx(LEFT, abs=1e-4)
+    assert right.xyxy == pytest.approx(RIGHT, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "sentence"),
+    [
+        ([_point("mouse", "20,20")], r"a\.png in annotations\.xml: the point mouse is in no box"),
+        ([_point("mouse", "20,20;20,20")], "the point mouse is in no box"),
+        ([_point("mouse", "20,20"), _box("ball", LEFT)], "the point mouse is in no box"),
+        ([_point("nose", "20,20")], "the point nose is in no box"),
+        ([_point("Mouse", "20,20;30,30")], "'Mouse' is written 'mouse'"),
+        ([_point("mouse", "20;30")], "the points '20;30' of mouse are none"),
+    ],
+)
+def test_for_detection_no_point_vanishes(tmp_path: Path, shapes: list[str], sentence: str):
+    with pytest.raises(BadLabels, match=sentence):
+        _read(tmp_path, _image(*shapes), BOXES)
+
+
 def test_a_box_is_drawn_around_a_polygon(tmp_path: Path):
     text = _image('<polygon label="ball" points="10,20;30,15;20,40"/>')
     assert _objects(_read(tmp_path, text))[0].xyxy == pytest.approx((10, 15, 30, 40), abs=1e-4)
