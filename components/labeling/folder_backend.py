@@ -54,7 +54,9 @@ class FolderBackend(LabelingBackend):
     def state(self, project: Mapping[str, Any]) -> LabelingState:
         """By the files that are there; nobody can skip an image here."""
         folder = self._bring(project)
-        labelled, total = count_labels(folder)
+        labelled, there = count_labels(folder)
+        # An image that a person added is none of the task's: it shall not be waited for.
+        total = min(there, int(project["frames"]))
         digest = hashlib.sha256()
         for path in sorted((folder / LABELS).rglob("*.txt")):
             # An upload that is on its way has a name with a dot, and loses it any moment.
@@ -63,14 +65,14 @@ class FolderBackend(LabelingBackend):
             with suppress(FileNotFoundError):  # taken back since it was listed
                 content = path.read_bytes()
                 digest.update(f"{path.name}\0{len(content)}\0".encode() + content)
-        return LabelingState(total, labelled, 0, digest.hexdigest())
+        return LabelingState(total, min(labelled, total), 0, digest.hexdigest())
 
     def read(
         self, project: Mapping[str, Any], wanted: WantedLabels, images: Mapping[str, Path]
     ) -> LabelSet:
-        """As the label files say."""
+        """As the label files say; of an image that the task does not have, they are a fault."""
         with opened_labels(self._bring(project), "yolo") as opened:
-            return read_each(opened.path, wanted, opened.images or images)
+            return read_each(opened.path, wanted, images)
 
     def add(self, project: Mapping[str, Any], labels: LabelSet) -> int:
         """Write the label files, their numbers as the folder counts its classes and key points.

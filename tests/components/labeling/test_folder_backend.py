@@ -135,6 +135,23 @@ def test_what_is_wrong_in_a_file_is_said_with_its_place(backend, project, images
     assert "frame_000002" in read.faults["frame_000002"]
 
 
+def test_an_image_that_a_person_adds_is_none_of_the_tasks(
+    backend, project, storage, images, label_file
+):
+    make_images(storage.layout.user_file("ada", project["project"]) / "images", "extra")
+    for stem in STEMS:
+        assert not backend.state(project).complete
+        label_file(stem).write_text("0 0.5 0.5 0.2 0.2\n")
+    # Nobody has to label it.
+    assert backend.state(project).complete
+    assert not backend.read(project, WANTED, images).faults
+    label_file("extra").write_text("0 0.5 0.5 0.2 0.2\n")
+    assert (backend.state(project).labelled, backend.state(project).total) == (3, 3)
+    read = backend.read(project, WANTED, images)
+    assert (read.frames.keys(), read.faults.keys()) == (set(STEMS), {"extra"})
+    assert "belong to no image" in read.faults["extra"]
+
+
 def test_a_folder_that_is_gone_is_said(backend, project, storage, images):
     storage.delete("users/ada/labeling/arena-t-1")
     with pytest.raises(NotFound, match="labeling/arena-t-1 is gone"):
