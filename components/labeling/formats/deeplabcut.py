@@ -217,8 +217,8 @@ def _head(table: Iterator[list[str]], source: str) -> _Head:
     columns = list(zip(individuals[index:], parts[index:], strict=False))
     if (
         not kinds
-        or coords[0] != "coords"
-        or parts[0] != "bodyparts"
+        or coords[:1] != ["coords"]
+        or parts[:1] != ["bodyparts"]
         or len({len(row) for row in (parts, coords, individuals)}) > 1
         or kinds != ["x", "y"] * (len(kinds) // 2)
         or columns[::2] != columns[1::2]

@@ -255,6 +255,8 @@ _A = "labeled-data/v/a.png,10,20,30,40"
         ("coords,x,y,x,y", "coords,x,y,y,x", "has not the head"),
         ("coords,x,y,x,y", "coords,,,,", "has not the head"),
         ("coords,x,y,x,y", "coords,x,y", "has not the head"),
+        ("coords,x,y,x,y", "\ncoords,x,y,x,y", "has not the head"),
+        ("bodyparts,nose,nose,tail,tail", "individuals,a,a,a,a\n", "has not the head"),
         ("coords,x,y,x,y", "coords,x,y,likelihood,x", "what a model predicted"),
         (SINGLE[SINGLE.index("coords") :], "", "has not the head"),
         (SINGLE[SINGLE.index("labeled") :], "", "no labelled point at all"),
