@@ -81,8 +81,14 @@ class FolderBackend(LabelingBackend):
 
         Raises:
             BadLabels: also for a class or key point that the folder does not have.
+            NotFound: also if the images are gone from it.
         """
         folder = self._bring(project)
+        if not (folder / IMAGES).is_dir():
+            raise NotFound(
+                f"The folder {project['project']}/{IMAGES} is gone from your files: 'actverse "
+                "labels restore' and the task's id put it up again."
+            )
         known = {path.stem for path in (folder / IMAGES).iterdir()}
         if strange := sorted(labels.frames.keys() - known):
             raise BadLabels(

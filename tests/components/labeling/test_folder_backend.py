@@ -160,3 +160,9 @@ def test_a_folder_that_is_gone_is_said(backend, project, storage, images):
         backend.read(project, WANTED, images)
     with pytest.raises(NotFound, match="is gone"):
         backend.add(project, _labels(frame_000001=("mouse",)))
+
+
+def test_images_that_are_gone_are_said(backend, project, storage):
+    storage.delete(f"users/ada/{project['project']}/images")
+    with pytest.raises(NotFound, match=r"labeling/arena-t-1/images is gone .*: .*labels restore"):
+        backend.add(project, _labels(frame_000001=("mouse",)))
