@@ -8,6 +8,7 @@ The format is Ultralytics': one line an object, ``class cx cy w h`` and for pose
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Self
+from unicodedata import normalize
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -36,6 +37,11 @@ class LabelSpec(BaseModel):
         if self.flip_idx and sorted(self.flip_idx) != list(range(len(self.keypoints))):
             raise ValueError("flip_idx must name each key point once: give its permutation.")
         return self
+
+
+def plain_name(name: str) -> str:
+    """What is left of a class's or key point's name that people tell apart from others."""
+    return normalize("NFC", normalize("NFC", name).strip().casefold())
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,8 @@ _AFRESH = {
 
 
 def check_labeling(settings: Settings, work: Work) -> None:
-    """Raise BadInput if people could not label what a task asks for."""
+    """Raise BadInput if what a task asks for does not fit together, or nobody could label it."""
+    work.wanted.check()
     if work.labels_path:
         return
     if work.labeling_tool == LABEL_STUDIO and not settings.label_studio_url:

@@ -11,7 +11,7 @@ from unicodedata import normalize
 import numpy as np
 
 from components.errors import BadLabels
-from components.labels import FrameLabels, LabelSpec
+from components.labels import FrameLabels, LabelSpec, plain_name
 
 HULL_MARGIN = 0.1
 """Of the hull's longer side, added all around where a box is made from key points."""
@@ -105,7 +105,7 @@ def labelled_objects(
 def _index(name: str, names: Sequence[str], what: str, where: str) -> int:
     if name in names:
         return names.index(name)
-    if alike := [known for known in names if _plain(known) == _plain(name)]:
+    if alike := [known for known in names if plain_name(known) == plain_name(name)]:
         unseen = normalize("NFC", alike[0]) == normalize("NFC", name)
         raise BadLabels(
             f"{where}: the {what} {name!r} is written {alike[0]!r} in the task"
@@ -116,10 +116,6 @@ def _index(name: str, names: Sequence[str], what: str, where: str) -> int:
         f"{where}: the {what} {name!r} is none of the task's ({', '.join(names)}); rename it, or "
         "name it in the task."
     )
-
-
-def _plain(name: str) -> str:
-    return normalize("NFC", name).strip().lower()
 
 
 def _inside(place: np.ndarray, size: np.ndarray, what: str) -> np.ndarray:

@@ -114,7 +114,9 @@ async def _create_of_form(
     user_id = acting_for(caller, body.user_id)
     storage = storage_of(request)
     particulars = learning_of(body)
-    await run_in_threadpool(check_work, storage, user_id, Work.model_validate(particulars))
+    asked = Work.model_validate(particulars)
+    await run_in_threadpool(check_work, storage, user_id, asked)
+    check_labeling(settings, asked)
     part = await form.next_part()
     if part is None or part.name != "video":
         raise BadInput("The form has no part 'video' after 'request': send the file in it.")

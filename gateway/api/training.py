@@ -45,6 +45,7 @@ def train(
     work = Work.model_validate(
         particulars | {"labels_path": particulars.pop("data_path"), "training": training}
     )
+    work.wanted.check()
     check_folder(storage, user_id, work.labels_path)
     weights = work.training.weights
     if weights.startswith("key:"):

@@ -59,6 +59,7 @@ def test_a_training_is_begun_and_its_epochs_are_told(client: TestClient, session
         ({"mode_train_info": {"weights": "/etc/passwd"}}, 422),
         ({"mode_train_info": {"epochs": 0}, "held_out": 7}, 400),
         ({"held_out": 7}, 400),
+        ({"names": ["mouse", "Mouse"]}, 400),
         ({"data_path": ""}, 400),
         ({"data_path": "../bob"}, 400),
         ({"data_path": "nowhere"}, 404),

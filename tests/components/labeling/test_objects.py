@@ -6,6 +6,7 @@ import pytest
 
 from components.errors import BadLabels
 from components.labeling.objects import LabelledObject, frame_labels
+from components.labeling.wanted import WantedLabels
 from components.labels import LabelSpec
 
 SPEC = LabelSpec(task="pose", names=("Mäuse",), keypoints=("Nase", "Öhr"))
@@ -33,3 +34,37 @@ def test_a_key_point_is_compared_alike() -> None:
 def test_another_class_is_none_of_the_tasks() -> None:
     with pytest.raises(BadLabels, match="'Ratte' is none of the task's"):
         frame_labels([LabelledObject("Ratte", BOX)], SPEC, (64, 48), "a.json")
+
+
+@pytest.mark.parametrize(
+    ("names", "keypoints", "sentence"),
+    [
+        (("Mouse", "mouse"), (), "class names 'Mouse' and 'mouse' repeat one name"),
+        (("Mäuse", normalize("NFD", "Mäuse")), (), "repeat one name"),
+        (("mouse", "mouse "), (), "'mouse' and 'mouse ' repeat one name"),
+        (("mouse",), ("nose", "Nose"), "key points 'nose' and 'Nose' repeat one name"),
+        (("mouse",), ("nose", "nose"), "key points 'nose' and 'nose' repeat one name"),
+    ],
+)
+def test_names_that_differ_only_in_how_they_are_written_are_one(
+    names: tuple[str, ...], keypoints: tuple[str, ...], sentence: str
+) -> None:
+    task = "pose" if keypoints else "detect"
+    with pytest.raises(BadLabels, match=sentence):
+        WantedLabels(task, names, keypoints).check()
+    # Those that the labels name, alike.
+    with pytest.raises(BadLabels, match=sentence):
+        WantedLabels(task).resolve("a.json", names, keypoints)
+
+
+def test_what_is_not_named_yet_fits() -> None:
+    for wanted in (
+        WantedLabels(),
+        WantedLabels("pose"),
+        WantedLabels("pose", ("mouse",)),
+        WantedLabels("pose", (), ("l", "r"), (1, 0)),
+        WantedLabels("pose", flip_idx=(1, 0)),
+    ):
+        wanted.check()
+    with pytest.raises(BadLabels, match="flip_idx must name each key point once"):
+        WantedLabels("pose", flip_idx=(5, 1)).check()

@@ -258,3 +258,12 @@ def test_what_is_written_is_what_pycocotools_reads(tmp_path: Path):
     assert found["keypoints"] == pytest.approx([0, 0, 0, 12, 30, 1], abs=1e-3)
     assert found["num_keypoints"] == 1
     assert loaded.loadCats([found["category_id"]])[0]["keypoints"] == ["nose", "tail"]
+
+
+def test_categories_that_differ_only_in_their_case_are_no_two_classes(tmp_path: Path):
+    data = _coco()
+    data["categories"].append({"id": 4, "name": "Mouse"})
+    with pytest.raises(BadLabels, match="class names 'mouse' and 'Mouse' repeat one name"):
+        _read(tmp_path, data, WantedLabels())
+    # Where the task names its own, one that nothing is of may be any.
+    assert len(_objects(_read(tmp_path, data))) == 1
