@@ -31,6 +31,12 @@ def run_state(said: str | None, finished: datetime | None) -> RunState:
         return RunState.FAILED if finished else RunState.PENDING
 
 
+def was_canceling(history: list[Any] | None) -> bool:
+    """Whether a run was being canceled when it ended; Argo says of it only that it failed."""
+    before = [status.state for status in history or [] if status.state != RunState.FAILED]
+    return bool(before) and before[-1] == RunState.CANCELING
+
+
 def moment(time: datetime | None) -> datetime | None:
     """A moment; None also for the year 1, by which Go says that there is none."""
     return time if time is not None and time.year > 1970 else None

@@ -15,7 +15,7 @@ from pipelines.backend import PipelineBackend, RunRequest, RunState, RunStatus, 
 from pipelines.compile import compile_pipeline
 from pipelines.kfp_connection import KfpConnection
 from pipelines.kfp_errors import kfp_errors, server_words
-from pipelines.kfp_tasks import moment, run_state, run_tasks, task_pods
+from pipelines.kfp_tasks import moment, run_state, run_tasks, task_pods, was_canceling
 from pipelines.run_errors import error_sentence
 from pipelines.spec_tasks import pipeline_name, spec_tasks
 
@@ -34,6 +34,7 @@ class KubeflowBackend(PipelineBackend):
         """
         self._settings = settings
         self._connection = KfpConnection(settings)
+        self._canceling: set[str] = set()
 
     def submit(self, request: RunRequest) -> str:
         check_arguments(request.pipeline, request.arguments)
@@ -111,6 +112,7 @@ class KubeflowBackend(PipelineBackend):
         try:
             with kfp_errors(self._settings, f"end the run {run_id}", run_id=run_id):
                 self._runs.run_service_terminate_run(run_id=run_id, **self._limits)
+            self._canceling.add(run_id)
         except ActverseError:
             # It may have ended by itself meanwhile, or its answer was lost.
             state = self._status(self._run(run_id)).state
@@ -197,7 +199,7 @@ class KubeflowBackend(PipelineBackend):
             return there
 
     def _status(self, run: Any) -> RunStatus:
-        state = run_state(run.state, moment(run.finished_at))
+        state = self._state(run)
         pages = (self._settings.kfp_public_url or self._settings.kfp_endpoint).rstrip("/")
         failed = state == RunState.FAILED and run.error is not None
         return RunStatus(
@@ -210,6 +212,22 @@ class KubeflowBackend(PipelineBackend):
             url=f"{pages}/#/runs/details/{run.run_id}",
             error=(run.error.message or "") if failed else "",
         )
+
+    def _state(self, run: Any) -> RunState:
+        """A run's state: canceled also where the server calls that failed.
+
+        Its history may lack that the run was being canceled, if that was over soon: then it is
+        known where it was seen.
+        """
+        state = run_state(run.state, moment(run.finished_at))
+        if state == RunState.CANCELING:
+            self._canceling.add(run.run_id)
+        elif state != RunState.FAILED:
+            # One that has ended may have been begun once more.
+            self._canceling.discard(run.run_id)
+        elif run.run_id in self._canceling or was_canceling(run.state_history):
+            return RunState.CANCELED
+        return state
 
     def _with_error(self, run: Any, task: TaskStatus) -> TaskStatus:
         """A failed task with what its log says of it: the API itself says nothing."""

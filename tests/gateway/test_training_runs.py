@@ -182,17 +182,20 @@ def test_a_conversion_has_come_about_only_once_it_is_proven(lab: TrainingLab):
     }
 
 
-@pytest.mark.parametrize("state", ["CANCELED", "SKIPPED"])
-def test_a_run_that_others_end_fails_its_task_and_says_so(lab: TrainingLab, state: str):
+@pytest.mark.parametrize("states", [("CANCELING", "FAILED"), ("CANCELED",), ("SKIPPED",)])
+def test_a_run_that_others_end_fails_its_task_and_says_so(
+    lab: TrainingLab, states: tuple[str, ...]
+):
     task_id = lab.task()
     with lab.watching():
         run = lab.run_of(task_id)
         lab.report(task_id, "dataset", "running")
         run.task("dataset", "RUNNING")
-        run.become(state)
+        for state in states:
+            run.become(state)
         error = lab.end(task_id, "failed")
     assert f"training-{task_id}" in error
-    assert ("was cancelled in Kubeflow Pipelines" in error) == (state == "CANCELED")
+    assert ("was cancelled in Kubeflow Pipelines" in error) == (states != ("SKIPPED",))
     assert lab.status(task_id).process_status.steps[1].state in ("cancelled", "failed")
 
 
@@ -254,7 +257,7 @@ def test_a_step_that_never_starts_is_given_up_and_its_run_ended(lab: TrainingLab
             lab.report(task_id, "dataset", "failed", ended=now().timestamp() - 7200)
         run.become("RUNNING")
         assert "The step dataset has not begun since" in lab.end(task_id, "failed")
-        wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
+        wait_until(lambda: run.cancelled, what="the run to be ended")
 
 
 def test_a_step_that_falls_silent_is_told_and_given_up(lab: TrainingLab):
@@ -274,7 +277,7 @@ def test_a_step_that_falls_silent_is_told_and_given_up(lab: TrainingLab):
         lab.told(task_id, note="the pod that repeats it may lack a node")
         lab.report(task_id, "train", "running", seen=now().timestamp() - 7200)
         assert "The step train has said nothing since" in lab.end(task_id, "failed")
-        wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
+        wait_until(lambda: run.cancelled, what="the run to be ended")
 
 
 def test_a_pod_whose_clock_is_late_is_not_silent(lab: TrainingLab):
@@ -334,7 +337,7 @@ def test_a_training_that_has_failed_does_not_wait_for_it_either(lab: TrainingLab
         run.task("run-end", started=_away(hours=2), waiting="image can't be pulled")
         run.become("RUNNING")
         assert lab.end(task_id, "failed") == "Label more."
-        wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
+        wait_until(lambda: run.cancelled, what="the run to be ended")
 
 
 def test_a_run_that_ends_without_its_steps_word_fails_its_task(lab: TrainingLab):
@@ -501,7 +504,7 @@ def test_a_task_that_is_cancelled_ends_its_run(lab: TrainingLab, client: TestCli
         lab.told(task_id, state="PENDING")
         run.become("RUNNING")
         assert client.delete(f"/tasks/{task_id}").json()["state"] == "cancelled"
-        wait_until(lambda: run.fields["state"] == "CANCELED", what="the run to be ended")
+        wait_until(lambda: run.cancelled, what="the run to be ended")
         wait_until(lambda: lab.row(task_id).ended is not None)
     assert lab.state(task_id) == "cancelled"
     assert lab.status(task_id).process_status.pipeline_run.state == "CANCELING"
@@ -521,7 +524,7 @@ def test_a_task_that_was_cancelled_while_no_watcher_was_there_ends_its_run(lab: 
     lab.kfp.faults["run_service_get_run"] += [503, 503]
     lab.kfp.faults["run_service_list_runs"] += [503]
     with lab.watching():
-        wait_until(lambda: {run.fields["state"] for run in runs} == {"CANCELED"})
+        wait_until(lambda: all(run.cancelled for run in runs))
         wait_until(lambda: all(lab.row(t).ended for t in (known, unknown)))
 
 

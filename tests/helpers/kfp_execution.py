@@ -58,11 +58,14 @@ class Execution:
                 log = "\n".join(self._local.logs(run_id, task.name))
                 started, ended = _time(task.started), _time(task.ended)
                 run.task(task.name, task.state, log=log, started=started, ended=ended)
-        if status.state != run.fields["state"]:
-            run.become(status.state)
+        # Argo has no state of its own for what was terminated.
+        state = "FAILED" if status.state == RunState.CANCELED else status.state
+        if state != run.fields["state"]:
+            run.become(state)
 
     def cancel(self, run: ServedRun) -> None:
         """End a run and its processes."""
+        run.become("CANCELING")
         self._local.cancel(run.fields["run_id"])
         self.refresh(run)
 

@@ -49,6 +49,12 @@ class ServedRun:
         """Whether it has ended."""
         return self.fields["state"] in ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether it has ended as one that was terminated does on Argo."""
+        states = [status["state"] for status in self.fields["state_history"]]
+        return states[-2:] == ["CANCELING", "FAILED"]
+
     def become(self, state: str, error: str = "") -> None:
         """Go over into a state."""
         self.fields["state"] = state

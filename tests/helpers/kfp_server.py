@@ -52,7 +52,7 @@ class KfpServer:
         login_page: every request is sent to one.
         faults: by operation, what happens to its next calls: a status to answer with, or a
             function that is called once all is done, in place of the answer.
-        ends_at_once: whether a run that is to be terminated is CANCELED at once.
+        ends_at_once: whether a run that is to be terminated ends at once: FAILED, as Argo has it.
     """
 
     def __init__(self, execution: Execution | None = None) -> None:
@@ -232,7 +232,9 @@ class KfpServer:
         if self._execution is not None:
             self._execution.cancel(run)
         else:
-            run.become("CANCELED" if self.ends_at_once else "CANCELING")
+            run.become("CANCELING")
+            if self.ends_at_once:
+                run.become("FAILED")
         return {}
 
     def _read_run_log(self, run_id: str, node_id: str, **_: Any) -> bytes:

@@ -180,10 +180,10 @@ def test_two_that_see_only_their_own_run_at_first_keep_the_same_one(
     with ThreadPoolExecutor(2) as threads:
         kept = list(threads.map(lambda backend: backend.submit(request()), backends))
     assert len(set(kept)) == 1
-    states = {run.fields["run_id"]: run.fields["state"] for run in server.named("training-t-1")}
-    assert len(states) == 2
-    assert states.pop(kept[0]) == "PENDING"
-    assert list(states.values()) == ["CANCELED"]
+    runs = {run.fields["run_id"]: run for run in server.named("training-t-1")}
+    assert len(runs) == 2
+    assert runs.pop(kept[0]).fields["state"] == "PENDING"
+    assert [run.cancelled for run in runs.values()] == [True]
 
 
 def test_the_later_of_two_runs_of_a_name_is_ended(server: KfpServer, monkeypatch):
@@ -194,8 +194,8 @@ def test_the_later_of_two_runs_of_a_name_is_ended(server: KfpServer, monkeypatch
     answers = iter([None])
     monkeypatch.setattr(backend, "_first", lambda name: next(answers, first(name)))
     assert backend.submit(request()) == earlier
-    states = [run.fields["state"] for run in server.named("training-t-1")]
-    assert states == ["PENDING", "CANCELED"]
+    kept, lost = server.named("training-t-1")
+    assert (kept.fields["state"], lost.cancelled) == ("PENDING", True)
 
 
 def test_a_failed_step_says_why(server: KfpServer):
@@ -234,7 +234,8 @@ def test_a_failed_step_says_why(server: KfpServer):
     assert backend.status(run_id).error == "workflow failed"
 
 
-def test_a_canceled_run_has_ended(server: KfpServer):
+@pytest.mark.parametrize("last", ["FAILED", "CANCELED"])
+def test_a_canceled_run_has_ended(server: KfpServer, last: str):
     backend = backend_of(server)
     run_id = backend.submit(request())
     server.runs[run_id].become("RUNNING")
@@ -243,12 +244,43 @@ def test_a_canceled_run_has_ended(server: KfpServer):
     backend.cancel(run_id)
     status = backend.status(run_id)
     assert (status.state, status.state.ended) == (RunState.CANCELING, False)
-    server.runs[run_id].become("CANCELED")
+    server.runs[run_id].become(last)
     status = backend.status(run_id)
     assert (status.state, status.state.ended) == (RunState.CANCELED, True)
     assert [t.state for t in status.tasks] == [RunState.CANCELED]
     backend.cancel(run_id)
     assert len(server.calls(TERMINATE)) == 1
+    # Nor is it for one who has not seen that.
+    other = backend_of(server)
+    assert other.status(run_id).state == RunState.CANCELED
+    assert [run.state for run in other.runs()] == [RunState.CANCELED]
+
+
+def test_a_run_whose_history_lacks_that_it_was_canceled_is_so_for_who_has_seen_it(
+    server: KfpServer,
+):
+    backend, watching = backend_of(server), backend_of(server)
+    run_id = backend.submit(request())
+    run = server.runs[run_id]
+    server.ends_at_once = False
+    backend.cancel(run_id)
+    assert watching.status(run_id).state == RunState.CANCELING
+    run.become("FAILED")
+    run.fields["state_history"] = [{"state": "PENDING"}, {"state": "FAILED"}]
+    states = [b.status(run_id).state for b in (backend, watching, backend_of(server))]
+    assert states == [RunState.CANCELED, RunState.CANCELED, RunState.FAILED]
+
+
+def test_a_canceled_run_that_is_begun_once_more_may_fail(server: KfpServer):
+    backend = backend_of(server)
+    run_id = backend.submit(request())
+    backend.cancel(run_id)
+    assert backend.status(run_id).state == RunState.CANCELED
+    server.runs[run_id].become("RUNNING")
+    assert backend.status(run_id).state == RunState.RUNNING
+    server.runs[run_id].become("FAILED")
+    assert backend.status(run_id).state == RunState.FAILED
+    assert backend_of(server).status(run_id).state == RunState.FAILED
 
 
 def test_a_run_that_ends_while_it_is_canceled_stays_as_it_ended(server: KfpServer):
