@@ -1,5 +1,6 @@
 """Pipelines on Kubeflow Pipelines, by its API v2beta1."""
 
+import itertools
 import json
 import tempfile
 import time
@@ -22,6 +23,7 @@ from pipelines.spec_tasks import pipeline_name, spec_tasks
 SAME_SECOND = 1.0
 # So Kubernetes says of a container without its image, ConfigMap or Secret.
 _WAITING = "waiting to start"
+_ERROR_KEYS = {"error_message", "error_details"}
 _LOG = "/apis/v1alpha1/runs/{run_id}/nodes/{node_id}/log"
 
 
@@ -264,24 +266,36 @@ class KubeflowBackend(PipelineBackend):
         for name in names:
             try:
                 with kfp_errors(self._settings, f"show the log of {task}", run_id=run_id):
-                    answer = self._connection.read(_LOG, run_id=run_id, node_id=name)
+                    lines = iter(self._connection.read(_LOG, run_id=run_id, node_id=name))
+                    first = next(lines, b"")
             except (NotFound, Unavailable, BadInput) as error:
                 cause = error.__cause__
                 if not isinstance(cause, ApiException) or cause.status not in (400, 404, 500):
                     raise
                 # So it says, too, that there is no such pod.
                 said = server_words(cause.body)
-                if _WAITING in said:
-                    raise NotFound(f"The step {task} has not begun: {said}.") from error
-                continue
-            with kfp_errors(self._settings, f"show the log of {task}"):
-                for line in answer:
-                    yield line.decode(errors="replace").rstrip("\n")
-            return
+            else:
+                if not _is_error(first):
+                    with kfp_errors(self._settings, f"show the log of {task}"):
+                        for line in itertools.chain([first] if first else [], lines):
+                            yield line.decode(errors="replace").rstrip("\n")
+                    return
+                said = server_words(first)
+            if _WAITING in said:
+                raise NotFound(f"The step {task} has not begun: {said}.")
         raise NotFound(
             f"The log of {task} is not kept any more: Kubeflow Pipelines has it while the pod is "
             f"there, or in an archive where one is set up ({said})."
         )
+
+
+def _is_error(line: bytes) -> bool:
+    """Whether a log's first line is no log: a server of 2.16 has said 200 by then."""
+    try:
+        content = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(content, dict) and bool(content) and content.keys() <= _ERROR_KEYS
 
 
 def _details(run: Any) -> list[Any]:

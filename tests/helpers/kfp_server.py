@@ -38,7 +38,7 @@ class _Answered(Exception):
     def __init__(self, status: int, message: str, code: int = 2) -> None:
         super().__init__(message)
         self.status = status
-        self.content = {"error": message, "code": code, "message": message}
+        self.content: dict[str, Any] = {"error": message, "code": code, "message": message}
 
 
 class KfpServer:
@@ -52,6 +52,7 @@ class KfpServer:
         login_page: every request is sent to one.
         faults: by operation, what happens to its next calls: a status to answer with, or a
             function that is called once all is done, in place of the answer.
+        log_errors_status: with which it says that there is no log: 2.16 does with 200.
         ends_at_once: whether a run that is to be terminated ends at once: FAILED, as Argo has it.
     """
 
@@ -66,6 +67,7 @@ class KfpServer:
         self.login_page = False
         self.faults: dict[str, list[int | Callable[[], None]]] = defaultdict(list)
         self.refused: dict[str, str] = {}
+        self.log_errors_status = 200
         self.ends_at_once = True
         self.runs: dict[str, ServedRun] = {}
         self.experiments: dict[str, dict[str, Any]] = {}
@@ -243,11 +245,19 @@ class KfpServer:
             said = (
                 f'container "main" in pod "{node_id}" is waiting to start: {run.waiting[node_id]}'
             )
-            raise _Answered(500, f"Failed to read logs for run {run_id}: {said}", 13)
+            return self._no_log(f"Failed to read logs for run {run_id}: {said}")
         logs = run.logs
         if node_id not in logs:
-            raise _Answered(500, f"Failed to read logs for run {run_id}: pod not found.", 13)
+            return self._no_log(f"Failed to read logs for run {run_id}: pod not found.")
         return logs[node_id].encode()
+
+    def _no_log(self, message: str) -> bytes:
+        content = {"error_message": message, "error_details": f"{message}\nmain.main\n\t:1"}
+        if self.log_errors_status == 200:
+            return json.dumps(content).encode()
+        answered = _Answered(self.log_errors_status, message)
+        answered.content = content
+        raise answered
 
     def _run(self, run_id: str) -> ServedRun:
         if run_id not in self.runs:

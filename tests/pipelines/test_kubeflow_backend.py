@@ -198,7 +198,30 @@ def test_the_later_of_two_runs_of_a_name_is_ended(server: KfpServer, monkeypatch
     assert (kept.fields["state"], lost.cancelled) == ("PENDING", True)
 
 
-def test_a_failed_step_says_why(server: KfpServer):
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_pods_log_is_looked_for_by_all_its_names(server: KfpServer, status: int):
+    server.log_errors_status = status
+    backend = backend_of(server)
+    run_id = backend.submit(request())
+    run = server.runs[run_id]
+    run.task("greet", "SUCCEEDED", log='{"error_message": "ours", "level": "info"}\nhello\n')
+    ((name, text),) = run.logs.items()
+    # As an archive knows it.
+    run.logs = {f"{run.workflow}-{name.rpartition('-')[2]}": text}
+    assert list(backend.logs(run_id, "greet")) == text.splitlines()
+    run.logs.clear()
+    with pytest.raises(NotFound, match=r"is not kept any more: .*\(Failed .*: pod not found\)\.$"):
+        list(backend.logs(run_id, "greet"))
+    run.task("greet", waiting="image can't be pulled")
+    with pytest.raises(NotFound, match=r"The step greet has not begun: .* image can't be pulled"):
+        list(backend.logs(run_id, "greet"))
+    run.waiting.clear()
+    assert list(backend.logs(run_id, "greet")) == []
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_failed_step_says_why(server: KfpServer, status: int):
+    server.log_errors_status = status
     backend = backend_of(server)
     run_id = backend.submit(request())
     run = server.runs[run_id]
