@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ class KubeflowBackend(PipelineBackend):
         self._settings = settings
         self._connection = KfpConnection(settings)
         self._canceling: set[str] = set()
+        # Of the failed tasks of runs that go on, so that no log is read at each look.
+        self._errors: dict[str, dict[tuple[str, datetime | None], str]] = {}
 
     def submit(self, request: RunRequest) -> str:
         check_arguments(request.pipeline, request.arguments)
@@ -69,9 +72,13 @@ class KubeflowBackend(PipelineBackend):
         status = self._status(run)
         named = spec_tasks(run.pipeline_spec or {})
         tasks = run_tasks(_details(run), named, status.state)
+        # A run may go on long after a task has failed: its exit handler is still to come.
+        known = {} if status.state.ended else self._errors.setdefault(run_id, {})
+        if status.state.ended:
+            self._errors.pop(run_id, None)
+        tasks = tuple(self._with_error(run, task, known) for task in tasks)
         if status.state != RunState.FAILED:
             return replace(status, tasks=tasks)
-        tasks = tuple(self._with_error(run, task) for task in tasks)
         error = next((task.error for task in tasks if task.error), status.error)
         error = error or f"The run {status.name} failed outside its steps: look at {status.url}."
         return replace(status, tasks=tasks, error=error)
@@ -231,19 +238,32 @@ class KubeflowBackend(PipelineBackend):
             return RunState.CANCELED
         return state
 
-    def _with_error(self, run: Any, task: TaskStatus) -> TaskStatus:
-        """A failed task with what its log says of it: the API itself says nothing."""
+    def _with_error(
+        self, run: Any, task: TaskStatus, known: dict[tuple[str, datetime | None], str]
+    ) -> TaskStatus:
+        """A failed task with what its log says of it: the API itself says nothing.
+
+        Args:
+            known: the errors that were found before, by task and its end; this one is added.
+        """
         if task.state != RunState.FAILED:
             return task
+        key = (task.name, task.ended)
+        if key in known:
+            return replace(task, error=known[key])
+        lines: list[str] = []
+        away = False
         try:
             lines = list(self._logs(run, [task.name], named=False))
-        except ActverseError:
+        except ActverseError as unread:
             # That it failed is known without: its log may be gone, or not be ours to read.
-            lines = []
+            away = isinstance(unread, Unavailable)
         error = error_sentence([*task.error.splitlines(), *lines], task.name) or task.error
         if not error:
             command = f"actverse pipeline logs {run.run_id} --task {task.name}"
             error = f"The step {task.name} failed; '{command}' may say why."
+        if not away:
+            known[key] = error
         return replace(task, error=error)
 
     def _logs(self, run: Any, tasks: list[str], *, named: bool) -> Iterator[str]:

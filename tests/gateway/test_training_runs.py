@@ -340,6 +340,20 @@ def test_a_training_that_has_failed_does_not_wait_for_it_either(lab: TrainingLab
         wait_until(lambda: run.cancelled, what="the run to be ended")
 
 
+def test_a_step_that_was_killed_is_named_though_its_run_goes_on(lab: TrainingLab):
+    task_id = lab.task()
+    with lab.watching():
+        run = lab.run_of(task_id)
+        lab.report(task_id, "dataset")
+        run.task("dataset", "SUCCEEDED", started=_away(hours=4))
+        # For want of memory: it could say nothing itself.
+        lab.report(task_id, "train", "running")
+        run.task("train", "FAILED", started=_away(hours=3))
+        run.task("run-end", started=_away(hours=2), waiting="image can't be pulled")
+        run.become("RUNNING")
+        assert "The step train failed; 'actverse pipeline logs" in lab.end(task_id, "failed")
+
+
 def test_a_run_that_ends_without_its_steps_word_fails_its_task(lab: TrainingLab):
     task_id = lab.task()
     with lab.watching():

@@ -257,6 +257,29 @@ def test_a_failed_step_says_why(server: KfpServer, status: int):
     assert backend.status(run_id).error == "workflow failed"
 
 
+def test_a_step_that_has_failed_says_why_while_its_run_goes_on(server: KfpServer):
+    backend = backend_of(server)
+    run_id = backend.submit(request())
+    run = server.runs[run_id]
+    run.become("RUNNING")
+    run.task("check", "FAILED", log=["components.errors.BadInput: The name is bad.\n"])
+    server.faults["read_run_log"].append(503)
+    assert "may say why" in backend.status(run_id).tasks[0].error
+    # Its log is asked for until it has been read, and no more then.
+    for _ in range(3):
+        status = backend.status(run_id)
+        assert (status.state, status.error) == (RunState.RUNNING, "")
+        assert status.tasks[0].error == "The name is bad."
+    assert len(server.calls("read_run_log")) == 2
+    run.task("check", "FAILED", log="", ended="2026-01-01T00:00:00Z")
+    for _ in range(3):
+        assert "--task check' may say why" in backend.status(run_id).tasks[0].error
+    assert len(server.calls("read_run_log")) == 3
+    run.task("check", "FAILED", log="components.errors.BadInput: The name is bad.\n")
+    run.become("FAILED")
+    assert backend.status(run_id).error == "The name is bad."
+
+
 @pytest.mark.parametrize("last", ["FAILED", "CANCELED"])
 def test_a_canceled_run_has_ended(server: KfpServer, last: str):
     backend = backend_of(server)
