@@ -7,6 +7,7 @@ from typing import Any
 from components.steps import StepReport
 from pipelines import TRAINING_STEPS
 from pipelines.backend import RunState, RunStatus, TaskStatus
+from pipelines.task_policy import POLICIES
 
 # The clocks of a pod and of the API server may differ by so much.
 _SKEW_SECONDS = 60.0
@@ -18,7 +19,8 @@ def step_reports(run: RunStatus, reports: Iterable[StepReport]) -> dict[str, Ste
 
     A step's own report tells most, but not everything: a step whose result was cached wrote
     none, one that could not be started neither, and one that was killed could not say so. A
-    report of an earlier run is taken for a cached step alone.
+    report of an earlier run is taken for a cached step alone: one that says so, or one that
+    may be cached and has succeeded without a report of this run.
 
     Args:
         run: as its backend sees it.
@@ -66,10 +68,12 @@ def _report(
     fresh = report if report is not None and of_this_run(run, report) else None
     if task is None or task.state is RunState.PENDING:
         return fresh
-    if task.state is RunState.CACHED:
-        facts = report.facts if report is not None and report.state == "succeeded" else {}
+    # Kubeflow Pipelines calls what was cached a success; not always can it be told from others.
+    unsaid = task.state is RunState.SUCCEEDED and fresh is None and POLICIES[name].cached
+    made = report.facts if report is not None and report.state == "succeeded" else None
+    if task.state is RunState.CACHED or (unsaid and made is not None):
         # Without times: so soon it ends only because it did nothing.
-        return StepReport(name, "succeeded", 100.0, facts={**facts, "cached": True})
+        return StepReport(name, "succeeded", 100.0, facts={**(made or {}), "cached": True})
     if task.state is RunState.SKIPPED:
         return StepReport(name, "succeeded", 100.0, facts={"skipped": True})
     told = fresh or StepReport(name, started=_seconds(task.started))

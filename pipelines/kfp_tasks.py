@@ -1,7 +1,8 @@
 """The tasks of a run, out of the many nodes by which Kubeflow Pipelines runs them.
 
 A task ``train`` is two nodes of the workflow: ``train-driver`` decides whether and with what it
-runs, ``train`` runs it, in a pod of a child node. What Kubeflow Pipelines' API leaves out: a
+runs, ``train`` runs it, in a pod of a child node ``executor``. Where its result was cached only
+that child is skipped, and ``train`` succeeds. What Kubeflow Pipelines' API leaves out: a
 task's error and the name of its pod (kubeflow/pipelines issue 14007). So pods are named here
 as Argo names them: workflow, template, FNV-1a hash of the node's name. The template is called as
 backend/src/v2/compiler/argocompiler/container.go calls it: after repeats, and after how many
@@ -16,7 +17,7 @@ from pipelines.backend import RunState, TaskStatus
 from pipelines.spec_tasks import SpecTask
 from pipelines.task_policy import LABELS
 
-_DRIVER = "-driver"
+_DRIVER, _EXECUTOR = "-driver", "executor"
 # Each pod of ours has labels and no annotation; older servers did not tell that in the name.
 _MARKS = (f"metadata-0-{len(LABELS)}-", "")
 _ONCE = ("system-container-impl",)
@@ -54,12 +55,14 @@ def run_tasks(
             may not have heard of its end.
     """
     begun: list[TaskStatus] = []
+    executors = _nodes(details, _EXECUTOR)
     for task in named.values():
         mains, drivers = _nodes(details, task.name), _nodes(details, task.name + _DRIVER)
         for turn in range(max(len(mains), len(drivers))):
             main = mains[turn] if turn < len(mains) else None
             driver = drivers[turn] if turn < len(drivers) else None
-            begun.append(_status(task, main, driver, state))
+            cached = task.cached and main is not None and _left_out(main, executors)
+            begun.append(_status(task, main, driver, state, cached=cached))
     begun.sort(key=lambda task: (task.started is None, task.started and task.started.timestamp()))
     if state.ended:
         return tuple(begun)
@@ -95,11 +98,23 @@ def _nodes(details: list[Any], name: str) -> list[Any]:
     return sorted(found, key=lambda d: (t := moment(d.start_time)) is None or t.timestamp())
 
 
-def _status(task: SpecTask, main: Any, driver: Any, run: RunState) -> TaskStatus:
+def _left_out(main: Any, executors: list[Any]) -> bool:
+    """Whether a task's container was not run.
+
+    Nothing tells which executor is whose, but a task's own has begun while it went on. So where
+    all that have were skipped, its own was.
+    """
+    if (begin := moment(main.start_time)) is None or (end := moment(main.end_time)) is None:
+        return False
+    own = [e for e in executors if (time := moment(e.start_time)) and begin <= time <= end]
+    return bool(own) and all(e.state == RunState.SKIPPED for e in own)
+
+
+def _status(task: SpecTask, main: Any, driver: Any, run: RunState, *, cached: bool) -> TaskStatus:
     decided = run_state(driver.state, moment(driver.end_time)) if driver is not None else None
     if main is not None:
         state = run_state(main.state, moment(main.end_time))
-        if state == RunState.SKIPPED and task.cached and decided == RunState.SUCCEEDED:
+        if state == RunState.SUCCEEDED and cached:
             state = RunState.CACHED
     elif decided in (RunState.FAILED, RunState.CANCELED, RunState.SKIPPED):
         state = decided

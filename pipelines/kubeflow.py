@@ -113,7 +113,13 @@ class KubeflowBackend(PipelineBackend):
         if task and not meant:
             known = ", ".join(dict.fromkeys(t.name for t in begun)) or "none yet"
             raise NotFound(f"The run {run_id} has begun no task {task}: it has {known}.")
-        return self._logs(run, list(dict.fromkeys(t.name for t in meant)), named=not task)
+        ran = list(dict.fromkeys(t.name for t in meant if t.state != RunState.CACHED))
+        if task and not ran:
+            raise NotFound(
+                f"The step {task} of the run {run_id} has no log: what it had made before was "
+                "taken from the cache."
+            )
+        return self._logs(run, ran, named=not task)
 
     def cancel(self, run_id: str) -> None:
         if self._status(self._run(run_id)).state.ended:

@@ -125,7 +125,7 @@ def test_what_was_cached_is_told_with_what_it_said_then_and_no_other_old_word_co
     with lab.watching():
         run = lab.run_of(task_id)
         run.become("RUNNING")
-        run.task("dataset", "SKIPPED")
+        run.task("dataset", "CACHED", started=_away(minutes=5))
         run.task("train", "RUNNING")
         lab.told(task_id, state="RUNNING")
         wait_until(lambda: "train" in lab.step(task_id).facts["pipeline"])
@@ -364,6 +364,37 @@ def test_a_run_that_ends_without_its_steps_word_fails_its_task(lab: TrainingLab)
                 lab.report(task_id, name)
         run.become("SUCCEEDED")
         assert "nothing is known of its steps register" in lab.end(task_id, "failed")
+
+
+@pytest.mark.parametrize("state", ["CACHED", "SUCCEEDED"])
+def test_a_step_whose_result_was_cached_is_known_by_its_report_of_before(
+    lab: TrainingLab, state: str
+):
+    """Also where nothing that Kubeflow Pipelines tells says that it was."""
+    task_id = lab.task()
+    with lab.watching():
+        run = lab.run_of(task_id)
+        lab.report(task_id, "dataset", started=now().timestamp() - 7200)
+        run.task("dataset", state, started=_away(minutes=20))
+        for name in TRAINING_STEPS[1:]:
+            lab.report(task_id, name)
+            run.task(name, "SUCCEEDED")
+        run.become("SUCCEEDED")
+        lab.end(task_id, "succeeded")
+    facts = lab.step(task_id).facts["pipeline"]["dataset"]["facts"]
+    assert facts == {**FACTS["dataset"], "cached": True}
+
+
+def test_a_report_of_before_is_not_taken_for_a_step_that_is_never_cached(lab: TrainingLab):
+    task_id = lab.task()
+    with lab.watching():
+        run = lab.run_of(task_id)
+        for name in TRAINING_STEPS:
+            earlier = {"started": now().timestamp() - 7200} if name == "train" else {}
+            lab.report(task_id, name, **earlier)
+            run.task(name, "SUCCEEDED")
+        run.become("SUCCEEDED")
+        assert "nothing is known of its steps train:" in lab.end(task_id, "failed")
 
 
 def test_a_kubeflow_that_is_away_at_the_submission_is_tried_again(lab: TrainingLab):

@@ -77,20 +77,29 @@ class ServedRun:
         """Let a task's nodes be in a state.
 
         Args:
+            state: CACHED is told as the server does: it has succeeded, and has run nothing.
             log: what its pod prints; of a task that is repeated, each attempt's.
             waiting: what its pod waits for, if it has not started.
         """
         started = started or wire_time()
         over = state not in ("RUNNING", "PENDING")
         ended = (ended or wire_time()) if over else NEVER
+        cached = state == "CACHED"
+        if cached:
+            state, ended = "SUCCEEDED", started
         path = f"{self.workflow}.root.{name}"
         node = fnv(f"{path}.executor")
         nodes = self.nodes[name] = [
             self._node(f"{name}-driver", "SUCCEEDED", started, started, [fnv(path)]),
-            self._node(name, state, started, ended, [node]),
+            self._node(name, state, started, ended, [] if state == "SKIPPED" else [node]),
         ]
+        if state == "SKIPPED":
+            return
         if isinstance(log, str):
-            nodes.append(self._node("executor", state, started, ended, []))
+            ran = "SKIPPED" if cached else state
+            nodes.append(self._node("executor", ran, started, ended, []))
+            if cached:
+                return
             pod = f"{self.workflow}-metadata-0-2-system-container-impl-{node}"
             self.logs[pod] = log
             if waiting:

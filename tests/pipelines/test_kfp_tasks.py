@@ -42,10 +42,24 @@ def test_each_turn_of_a_loop_is_a_task():
 
 
 def test_what_was_taken_from_the_cache_is_told_from_what_was_left_out():
-    skipped = [node("analyse-driver", "SUCCEEDED"), node("analyse", "SKIPPED")]
-    assert run_tasks(skipped, NAMED, RunState.RUNNING)[0].state == RunState.CACHED
+    driver = node("analyse-driver", "SUCCEEDED")
+    left_out = [driver, node("analyse", "SKIPPED")]
+    assert run_tasks(left_out, NAMED, RunState.RUNNING)[0].state == RunState.SKIPPED
+    # The server leaves it a success, and skips only what it would have run.
+    cached = [driver, node("analyse", "SUCCEEDED"), node("executor", "SKIPPED")]
+    assert run_tasks(cached, NAMED, RunState.RUNNING)[0].state == RunState.CACHED
     named = {"analyse": SpecTask("analyse", "Analyse", cached=False)}
-    assert run_tasks(skipped, named, RunState.RUNNING)[0].state == RunState.SKIPPED
+    assert run_tasks(cached, named, RunState.RUNNING)[0].state == RunState.SUCCEEDED
+
+
+def test_another_tasks_executor_is_not_taken_for_its_own():
+    others = [node("executor", "SKIPPED", 0), node("executor", "SKIPPED", 30)]
+    own = node("executor", "SUCCEEDED", 21)
+    main = node("analyse", "SUCCEEDED", 20)
+    for details in ([main, *others], [main, *others, own, node("executor", "SKIPPED", 22)]):
+        assert run_tasks(details, NAMED, RunState.RUNNING)[0].state == RunState.SUCCEEDED
+    (task,) = run_tasks([main, node("executor", "SKIPPED", 20)], NAMED, RunState.SUCCEEDED)
+    assert (task.state, task.ended is None) == (RunState.CACHED, False)
 
 
 @pytest.mark.parametrize("state", ["FAILED", "SKIPPED"])

@@ -91,6 +91,21 @@ def test_a_run_is_submitted_and_followed(server: KfpServer):
     assert [r.run_id for r in backend.runs()] == [run_id]
 
 
+def test_a_step_whose_result_was_cached_is_told_so(server: KfpServer):
+    backend = backend_of(server)
+    run_id = backend.submit(request())
+    run = server.runs[run_id]
+    run.become("RUNNING")
+    run.task("greet", "SUCCEEDED", started="2026-01-01T00:00:00Z", ended="2026-01-01T00:01:00Z")
+    run.task("wait-for", "SKIPPED", started="2026-01-01T00:01:30Z")
+    run.task("check", "CACHED", started="2026-01-01T00:02:00Z")
+    states = [task.state for task in backend.status(run_id).tasks]
+    assert states == [RunState.SUCCEEDED, RunState.SKIPPED, RunState.CACHED]
+    assert list(backend.logs(run_id)) == ["── greet", "── wait-for"]
+    with pytest.raises(NotFound, match=r"The step Check of the run .* has no log: .* the cache"):
+        backend.logs(run_id, "Check")
+
+
 def test_one_name_is_submitted_once(server: KfpServer):
     backend = backend_of(server)
     first = backend.submit(request())
