@@ -52,6 +52,9 @@ def check_folder(root: Path) -> None:
 class FolderStorage(Storage):
     """Below ``layout.root``."""
 
+    def working_in(self, folder: Path) -> Storage:
+        return self
+
     def stat(self, key: str) -> StoredFile | None:
         path = self.path_of(key)
         with self._errors():

@@ -62,9 +62,16 @@ def open_s3(settings: Settings) -> "S3Storage":
 class S3Storage(Storage):
     """``objects`` is the storage, ``layout`` its working copy on this machine."""
 
+    is_copied = True
+
     def __init__(self, objects: S3Objects, layout: Layout) -> None:
         super().__init__(layout)
         self.objects = objects
+
+    def working_in(self, folder: Path) -> Storage:
+        with folder_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return S3Storage(self.objects, Layout(folder))
 
     def stat(self, key: str) -> StoredFile | None:
         return self.objects.find(key)

@@ -48,10 +48,17 @@ class Storage(ABC):
 
     Attributes:
         layout: the local folders: the storage itself, or the working copy of S3.
+        is_copied: whether they are a working copy.
     """
+
+    is_copied = False
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
+
+    @abstractmethod
+    def working_in(self, folder: Path) -> "Storage":
+        """The same storage, its working copy in another folder; without one it is itself."""
 
     def key_of(self, path: Path) -> str:
         """The key of a local path below ``layout.root``."""

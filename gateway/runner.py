@@ -4,9 +4,11 @@ Celery's workers and the watcher both run their steps through here.
 """
 
 import logging
+import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -21,6 +23,7 @@ from components.settings import Settings
 from components.steps import Progress
 from components.storage import Storage
 from components.video.source import is_url
+from components.working_copies import WorkingCopies
 from gateway.announce import announce
 from gateway.database import Sessions
 from gateway.events import record_event
@@ -91,6 +94,7 @@ class StepRunner:
         self.settings = settings
         self.sessions = sessions
         self.storage = storage
+        self.copies = WorkingCopies(storage, settings.home / "tasks")
         self.lease = timedelta(seconds=settings.lease_seconds)
         self.stopping = stopping or threading.Event()
 
@@ -105,7 +109,8 @@ class StepRunner:
         )
         keeper.start()
         try:
-            outcome = self._run(step, holder, function, lost)
+            with ExitStack() as held:
+                outcome = self._run(step, holder, function, lost, held)
         except LeaseLost as error:
             logger.warning("step was given up: %s", error, extra=about)
             outcome = Ended(Outcome.LOST)
@@ -123,10 +128,20 @@ class StepRunner:
         )
         return outcome
 
-    def _run(self, step: Step, holder: str, function: StepFunction, lost: threading.Event) -> Ended:
+    def _run(
+        self,
+        step: Step,
+        holder: str,
+        function: StepFunction,
+        lost: threading.Event,
+        held: ExitStack,
+    ) -> Ended:
         context: StepContext | None = None
         try:
-            context = self._context(step, holder, lost)
+            # Pipelines on this machine work where the storage itself does.
+            apart = step.name != TRAINING
+            copy = held.enter_context(self.copies.of(step.task_id)) if apart else self.storage
+            context = self._context(step, holder, lost, copy)
             facts = function(context)
             if lost.is_set():
                 raise LeaseLost("The lease ran out while the step ran.")
@@ -163,9 +178,19 @@ class StepRunner:
             if context.labeling is not None:
                 look_at_labels(session, context.labeling.task_id)
         announce(self.settings, step.task_id)
+        if step.name == TRAINING and self.storage.is_copied:
+            self._forget_training(step.task_id)
         return Ended(Outcome.SUCCEEDED)
 
-    def _context(self, step: Step, holder: str, lost: threading.Event) -> StepContext:
+    def _forget_training(self, task_id: str) -> None:
+        """Remove what a training that was kept has read and written on this machine."""
+        layout = self.storage.layout
+        for place in (layout.labels, layout.frames, layout.train_log):
+            shutil.rmtree(place(task_id), ignore_errors=True)
+
+    def _context(
+        self, step: Step, holder: str, lost: threading.Event, storage: Storage
+    ) -> StepContext:
         with self.sessions.begin() as session:
             task = session.get_one(Step, step.id).task
             self._record(session, task, step, "begun", {})
@@ -173,7 +198,7 @@ class StepRunner:
             work = work_of(task)
             context = StepContext(
                 settings=self.settings,
-                storage=self.storage,
+                storage=storage,
                 task_id=task.id,
                 user_id=task.user_id,
                 work=work,

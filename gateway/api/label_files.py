@@ -59,6 +59,7 @@ def export_labels(
         exports.one_of(caller.user_id) if images else nullcontext(),
         tempfile.TemporaryDirectory(prefix="labels-", dir=settings.home) as folder,
     ):
+        storage = storage.working_in(Path(folder) / "copy")
         labels = _labels(storage, task)
         archive = Path(folder) / "labels.zip"
         pack_labels(labels, format, archive, _images(storage, task) if images else None)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import httpx
@@ -9,18 +10,25 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from components.layout import Layout
 from components.settings import Settings
 from components.storage import open_storage
+from components.working_copies import WorkingCopies
 from gateway.app import create_app
-from gateway.database import open_database
-from gateway.flows import Queue
+from gateway.database import open_database, upgrade_database
+from gateway.flows import TRAINING, Queue
 from gateway.keys import create_key
+from gateway.leases import claim_step
 from gateway.models import Attempt
+from gateway.runner import Outcome, StepRunner
+from gateway.steps import FUNCTIONS
+from gateway.tasks import create_task
 from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
 from tests.helpers.relay import Relay
 from tests.helpers.s3_server import CREDENTIALS, S3Server, running_s3
 from tests.helpers.servers import TritonServer, wait_until
+from tests.helpers.tasks import set_step
 from tests.helpers.workers import Workers, new_workers
 
 
@@ -98,9 +106,9 @@ def test_a_task_goes_from_machine_to_machine(
     analysis = one.submit("inference", Work(file_path="clip.mp4", model_name=MODEL))
     one.wait_for(analysis)
     # Each has seen only what it needed.
-    assert (one.settings.layout.video(analysis) / "source.mp4").exists()
-    assert not (two.settings.layout.video(analysis) / "source.mp4").exists()
-    assert not one.settings.layout.results(analysis).exists()
+    assert (copy_at(one.settings, analysis).video(analysis) / "source.mp4").exists()
+    assert not (copy_at(two.settings, analysis).video(analysis) / "source.mp4").exists()
+    assert not copy_at(one.settings, analysis).results(analysis).exists()
     keys = {f.key for f in storage.files(f"inference_results/{analysis}")}
     assert {Path(key).name for key in keys} == {
         "metadata.json",
@@ -148,6 +156,60 @@ def test_a_step_waits_for_a_store_that_goes_away(
     finally:
         workers.kill()
         relay.close()
+
+
+def test_a_machine_keeps_no_more_videos_than_it_works_on(
+    tmp_path: Path, store: S3Server, clip: Path, monkeypatch: pytest.MonkeyPatch
+):
+    for name, value in CREDENTIALS.items():
+        monkeypatch.setenv(name, value)
+    settings = Settings(
+        home=tmp_path, root=f"s3://{store.new_bucket()}/lab", s3_endpoint=store.endpoint
+    )
+    upgrade_database(settings.database_url)
+    sessions = open_database(settings.database_url)
+    storage = open_storage(settings)
+    storage.write("users/ada/clip.mp4", [clip.read_bytes()], max_bytes=10**7)
+    runner = StepRunner(settings, sessions, storage)
+    runner.copies = WorkingCopies(storage, settings.home / "tasks", idle_bytes=0)
+
+    def run(task_id: str, name: str) -> None:
+        with sessions.begin() as session:
+            step = claim_step(session, task_id, name, "w1", timedelta(seconds=30))
+        assert step is not None
+        assert runner.run(step, "w1", FUNCTIONS[name]).outcome is Outcome.SUCCEEDED
+
+    def local_videos() -> list[str]:
+        return [path.parent.name for path in tmp_path.rglob("videos/*/source.mp4")]
+
+    with sessions.begin() as session:
+        work = Work(file_path="clip.mp4", upload_path="b.mp4")
+        tasks = [create_task(session, "ada", "upload", work).id for _ in range(3)]
+    for task_id in tasks:
+        run(task_id, "download")
+        assert local_videos() == [task_id]
+    # What made room is brought again.
+    run(tasks[0], "deliver_video")
+    assert local_videos() == [tasks[0]]
+    # What a training on this machine leaves behind goes with its end.
+    training = storage.layout.train_log(tasks[0]) / "model.pt"
+    training.parent.mkdir(parents=True)
+    training.write_bytes(b"weights")
+    with sessions.begin() as session:
+        loop = create_task(session, "ada", "training", Work(labels_path="labels")).id
+    set_step(sessions, loop, "labels", state="succeeded")
+    storage.layout.train_log(loop).mkdir(parents=True)
+    with sessions.begin() as session:
+        step = claim_step(session, loop, TRAINING, "w1", timedelta(seconds=30))
+    assert step is not None
+    runner.run(step, "w1", lambda context: {})
+    assert not storage.layout.train_log(loop).exists()
+    assert training.exists()
+
+
+def copy_at(settings: Settings, task_id: str) -> Layout:
+    """A task's working copy on a machine."""
+    return Layout(settings.home / "tasks" / task_id)
 
 
 def outcomes(workers: Workers, task_id: str) -> list[str]:
