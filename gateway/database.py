@@ -8,6 +8,15 @@ from sqlalchemy.orm import Session, sessionmaker
 
 Sessions = sessionmaker[Session]
 
+# So that a server that is gone without a word is noticed within 35 s: by default the kernel sends
+# again for a quarter of an hour, and asks who is silent for the first time after two hours.
+_POSTGRES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 15_000,
+}
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -40,7 +49,8 @@ def upgrade_database(url: str) -> None:
 def _engine(url: str, patience: float) -> Engine:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_engine(url, pool_pre_ping=True)
+        known = parsed.get_backend_name() == "postgresql"
+        return create_engine(url, pool_pre_ping=True, connect_args=_POSTGRES if known else {})
     if parsed.database:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     engine = create_engine(url, connect_args={"timeout": patience})

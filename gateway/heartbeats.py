@@ -38,7 +38,10 @@ def missing(session: Session, names: Collection[str], within: timedelta) -> list
 
 
 class Heart(threading.Thread):
-    """Shows under some names that its process lives, and by a file for its own probe."""
+    """Shows under some names that its process lives, and by a file for its own probe.
+
+    The file is touched by a thread of its own: writing to the database may hang.
+    """
 
     def __init__(self, sessions: Sessions, names: Collection[str], sign: Path) -> None:
         super().__init__(name="heart", daemon=True)
@@ -47,13 +50,19 @@ class Heart(threading.Thread):
 
     def run(self) -> None:
         """Beat until ``stop``."""
+        threading.Thread(target=self._show, name="sign of life", daemon=True).start()
         while True:
-            show_alive(self._sign)
             try:
                 for name in self._names:
                     beat_once(self._sessions, name)
             except SQLAlchemyError as error:
                 logger.warning("no sign of life could be written: %s", error)
+            if self._stopping.wait(_EVERY_SECONDS):
+                return
+
+    def _show(self) -> None:
+        while True:
+            show_alive(self._sign)
             if self._stopping.wait(_EVERY_SECONDS):
                 return
 
