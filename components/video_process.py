@@ -1,6 +1,8 @@
 """A step of one video in a process of its own: what kills it is that video's failure too.
 
-A decoder that meets a broken video may end its process, and no exception tells of that.
+A decoder that meets a broken video may end its process, and no exception tells of that. One
+whose memory runs out is ended here before the container's does: Kubernetes would end all of
+the container, us too, and the video would end its run.
 
 python -m components.video_process FOLDER
 """
@@ -13,14 +15,23 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from components.errors import StepFailed
 from components.files import write_text
 from components.pipeline_step import PipelineStep
 from components.video_outcome import VideoOutcome, read_outcome, settle
+
+_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
+"""What the container may use; there since cgroup v2, which is where all of it is ended."""
+_MEMORY_SHARE = 0.85
+"""Of that: what is allocated between two looks has to fit above it."""
+_LOOK_SECONDS = 0.05
 
 _WORK, _BEFORE, _OUTCOME = "work.json", "before.json", "outcome.json"
 
@@ -48,17 +59,60 @@ def settle_apart(
             stdin=subprocess.DEVNULL,
         )
         try:
-            code = process.wait()
+            starved = _watch(process)
         finally:
             process.kill()
-            process.wait()
+            code = process.wait()
         if code == 0 and (settled := Path(folder) / _OUTCOME).exists():
             return read_outcome(settled)
 
     def ended(_: PipelineStep) -> dict[str, Any]:
-        raise StepFailed(_sentence(step, code))
+        raise StepFailed(_starved(step) if starved else _sentence(step, code))
 
     return settle(outcome, step, ended)
+
+
+def _watch(process: subprocess.Popen[bytes]) -> bool:
+    """Wait for its end; True if it had to be ended for want of memory."""
+    limit = _memory_limit()
+    if limit is None:
+        process.wait()
+        return False
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_LOOK_SECONDS)
+            return False
+        # The programs that it has started, too; the newest first, so that none is left alone.
+        ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
+        if sum(map(_memory_of, ours)) > _MEMORY_SHARE * limit:
+            for one in reversed(ours[1:]):
+                with suppress(psutil.NoSuchProcess):
+                    one.kill()
+            return True
+
+
+def _memory_limit() -> int | None:
+    try:
+        return int(_MEMORY_MAX.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no cgroup v2; "max"
+        return None
+
+
+def _memory_of(process: psutil.Process) -> int:
+    """Its bytes that the kernel cannot take back: not those that are mapped from files."""
+    try:
+        memory = process.memory_info()
+    except psutil.Error:  # ended in between
+        return 0
+    return int(memory.rss - memory.shared)
+
+
+def _starved(step: str) -> str:
+    return (
+        f"The step {step} was ended, since the video needs more memory than it has "
+        f"({(_memory_limit() or 0) / 2**20:.0f} MiB): raise ACTVERSE_ANALYSIS_MEMORY, or leave the "
+        "video out."
+    )
 
 
 def _sentence(step: str, code: int) -> str:

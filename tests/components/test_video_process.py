@@ -5,13 +5,15 @@ import re
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
+from components import video_process
 from components.settings import Settings
 from components.steps import read_reports
 from components.video_outcome import VideoOutcome
 from components.video_process import settle_apart
-from tests.helpers.deadly import end_by, leave, own_process, refuse
+from tests.helpers.deadly import allocate, end_by, leave, own_process, refuse
 
 FRESH = VideoOutcome(id="v", source="https://host/v.mp4")
 
@@ -48,6 +50,36 @@ def test_a_signal_that_ends_it_is_an_outcome_and_in_the_report(
     assert (report.step, report.state, report.error) == ("fetch", "failed", failed.error)
     # Where it was.
     assert ("deadly.py" in capfd.readouterr().err) == (number == signal.SIGSEGV)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["itself", "a program that it started"])
+def test_who_needs_more_memory_than_there_is_is_ended_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
+):
+    limit_memory(tmp_path, monkeypatch, mebibytes=300)
+    before = set(psutil.Process().children(recursive=True))
+    failed = settle_apart(FRESH, "analyse", allocate, mebibytes=2000, apart=apart)
+    assert failed.failed_in == "analyse"
+    assert re.search(r"more memory than it has \(\d+ MiB\): raise ACTVERSE_ANAL", failed.error)
+    assert set(psutil.Process().children(recursive=True)) == before
+    [report] = read_reports(Settings().layout.step_reports("v"))
+    assert report.error == failed.error
+
+
+def test_who_needs_less_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    limit_memory(tmp_path, monkeypatch, mebibytes=600)
+    done = settle_apart(FRESH, "analyse", allocate, mebibytes=100)
+    assert done.facts["analyse"]["mebibytes"] == 100
+    (tmp_path / "memory.max").write_text("max\n")
+    assert not settle_apart(FRESH, "analyse", allocate, mebibytes=100).failed
+
+
+def limit_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: int) -> None:
+    """Have a container's limit leave so much to the step, beside what this process has."""
+    own = psutil.Process().memory_info()
+    limit = int((own.rss - own.shared + mebibytes * 2**20) / video_process._MEMORY_SHARE)
+    (folder / "memory.max").write_text(f"{limit}\n")
+    monkeypatch.setattr(video_process, "_MEMORY_MAX", folder / "memory.max")
 
 
 def test_a_process_that_leaves_without_a_word_is_an_outcome():
