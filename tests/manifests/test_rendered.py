@@ -166,6 +166,22 @@ def test_a_pod_that_lacks_something_is_found(where: str, without: str):
     assert pod_faults(workload)
 
 
+def test_the_read_me_makes_each_namespace_before_something_is_put_into_it():
+    read_me = (MANIFESTS / "README.md").read_text(encoding="utf-8")
+    block = read_me.partition("## In production")[2].split("```")[1]
+    before, _, after = block.partition("manifests/make-secrets.sh --apply")
+    assert after
+    (text,) = re.findall(r"<<PROFILE\n(.*?)\nPROFILE", before, re.DOTALL)
+    profile = yaml.safe_load(text)
+    assert (profile["apiVersion"], profile["kind"]) == ("kubeflow.org/v1", "Profile")
+    made = {profile["metadata"]["name"], *re.findall(r"create namespace (\S+)", before)}
+    assert made >= {
+        one["metadata"]["namespace"]
+        for one in render("production")
+        if one["metadata"].get("namespace")
+    }
+
+
 def test_no_pod_but_those_that_ask_kubeflow_has_a_token(documents: list[Document]):
     tokens = {
         name: source["serviceAccountToken"]
