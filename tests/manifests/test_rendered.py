@@ -166,6 +166,13 @@ def test_a_pod_that_lacks_something_is_found(where: str, without: str):
     assert pod_faults(workload)
 
 
+def test_the_gateway_listens_until_no_request_is_sent_to_it(documents: list[Document]):
+    gateway = workloads(documents)["gateway"]
+    seconds = gateway.container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # Then it has time to end what it answers.
+    assert 5 <= seconds <= gateway.pod["terminationGracePeriodSeconds"] - 10
+
+
 def test_the_read_me_makes_each_namespace_before_something_is_put_into_it():
     read_me = (MANIFESTS / "README.md").read_text(encoding="utf-8")
     block = read_me.partition("## In production")[2].split("```")[1]
