@@ -92,7 +92,7 @@ def test_a_posted_training_is_run_and_served(
                 step = claim_step(session, task_id, "labels", "w", timedelta(minutes=1))
             runner = StepRunner(settings, sessions, open_storage(settings))
             assert runner.run(step, "w", FUNCTIONS["labels"]).outcome is Outcome.SUCCEEDED
-            lab.end(task_id, "succeeded", seconds=120)
+            lab.end(task_id, "succeeded", seconds=240)
     finally:
         promotions.stop()
         promotions.join()

@@ -638,8 +638,11 @@ def test_what_pods_leave_in_an_s3_storage_is_told(
             pod.report(task_id, "dataset", "running")
             storage.keep(pod.settings.layout.step_reports(task_id))
             wait_until(lambda: lab.status(task_id).process_status.steps[1].percent == 50.0)
-            pod.succeed(task_id, run)
+            # A step's word is stored before the step ends.
+            for name in TRAINING_STEPS:
+                pod.report(task_id, name)
             storage.keep(pod.settings.layout.step_reports(task_id))
+            pod.succeed(task_id, run)
             lab.end(task_id, "succeeded")
     assert lab.step(task_id).facts["pipeline"]["deploy"]["facts"] == FACTS["deploy"]
 

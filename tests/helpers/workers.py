@@ -129,7 +129,7 @@ class Workers:
         with self.sessions() as session:
             return next(s.facts for s in read_task(session, task_id).steps if s.name == step)
 
-    def wait_for(self, task_id: str, *states: str, seconds: float = 45) -> None:
+    def wait_for(self, task_id: str, *states: str, seconds: float = 120) -> None:
         """Wait until a task is in one of ``states``; a failure is shown with its sentence."""
         wanted = states or ("succeeded",)
 

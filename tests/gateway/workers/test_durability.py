@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import httpx
+import pytest
 from sqlalchemy import select
 
 from gateway.events import EventName
@@ -71,6 +72,7 @@ def half_files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob(".*") if path.name != ".gitkeep"]
 
 
+@pytest.mark.timeout(900)
 def test_a_task_killed_at_any_step_ends_as_it_would_have(
     workers: Workers, served: TritonServer, web: ScriptedWeb, tmp_path: Path
 ):
@@ -101,11 +103,11 @@ def test_a_task_killed_at_any_step_ends_as_it_would_have(
             moment = "before" if step == "labels" else "after"
             reached.append(arm(gates, task_id, step, moment))
             workers.dispatcher.send(task_id)
-    wait_until(lambda: all(gate.exists() for gate in reached), 120, "every gate to be reached")
+    wait_until(lambda: all(gate.exists() for gate in reached), 240, "every gate to be reached")
     # Not only what runs: what runs beside a held step may not have been taken yet.
     wait_until(
         lambda: all(attempts(workers, task) == held_at(step) for task, step in killed.items()),
-        60,
+        120,
         "the others to end",
     )
     workers.kill()
@@ -135,7 +137,7 @@ def test_a_task_killed_at_any_step_ends_as_it_would_have(
             states = list(session.scalars(select(Notification.state)))
         return len(states) == told and set(states) == {"sent"}
 
-    wait_until(all_told, 60, "the notifications")
+    wait_until(all_told, 180, "the notifications")
 
     layout = workers.settings.layout
     for task_id, step in killed.items():
