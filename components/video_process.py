@@ -83,12 +83,21 @@ def _watch(process: subprocess.Popen[bytes]) -> bool:
             process.wait(_LOOK_SECONDS)
             return False
         # The programs that it has started, too; the newest first, so that none is left alone.
-        ours = [psutil.Process(), *psutil.Process().children(recursive=True)]
-        if sum(map(_memory_of, ours)) > _MEMORY_SHARE * limit:
-            for one in reversed(ours[1:]):
+        family = _family(process.pid)
+        if sum(map(_memory_of, [psutil.Process(), *family])) > _MEMORY_SHARE * limit:
+            for one in reversed(family):
                 with suppress(psutil.NoSuchProcess):
                     one.kill()
             return True
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process and what it has started; nothing once it has ended."""
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _memory_limit() -> int | None:

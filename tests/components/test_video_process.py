@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -57,11 +58,14 @@ def test_who_needs_more_memory_than_there_is_is_ended_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, apart: bool
 ):
     limit_memory(tmp_path, monkeypatch, mebibytes=300)
-    before = set(psutil.Process().children(recursive=True))
-    failed = settle_apart(FRESH, "analyse", allocate, mebibytes=2000, apart=apart)
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as bystander:
+        before = set(psutil.Process().children(recursive=True))
+        failed = settle_apart(FRESH, "analyse", allocate, mebibytes=2000, apart=apart)
+        assert bystander.poll() is None
+        assert set(psutil.Process().children(recursive=True)) == before
+        bystander.communicate()
     assert failed.failed_in == "analyse"
     assert re.search(r"more memory than it has \(\d+ MiB\): raise ACTVERSE_ANAL", failed.error)
-    assert set(psutil.Process().children(recursive=True)) == before
     [report] = read_reports(Settings().layout.step_reports("v"))
     assert report.error == failed.error
 
