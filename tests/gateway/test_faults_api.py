@@ -125,7 +125,7 @@ def test_a_full_disk_below_the_database_is_told_as_such(client: TestClient, sess
         # SQLite says the same of a file that may not grow as of a disk that is full.
         connection.execute(f"PRAGMA max_page_count = {pages}")  # type: ignore[attr-defined]
 
-    answer = client.post("/tasks/", json={**BODY, "names": ["x" * 100] * 900})
+    answer = client.post("/tasks/", json={**BODY, "names": [f"{n:0100}" for n in range(900)]})
     _is_problem(answer, 507, "StorageFull")
 
 

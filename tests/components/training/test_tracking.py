@@ -117,14 +117,19 @@ def test_a_training_ended_from_outside_ends_its_run_as_killed(
     tmp_path: Path,
 ) -> None:
     tracking = Tracking(mlflow_uri, f"ended by {number.name}")
-    with pytest.raises(raised):
-        train(
-            detect_dataset,
-            tmp_path / "out",
-            QUICK,
-            tracking=tracking,
-            progress=lambda *_, **__: os.kill(os.getpid(), number),
-        )
+    # In the background of a shell nobody hears of a SIGINT.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(raised):
+            train(
+                detect_dataset,
+                tmp_path / "out",
+                QUICK,
+                tracking=tracking,
+                progress=lambda *_, **__: os.kill(os.getpid(), number),
+            )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert _last_run(client, tracking.experiment).info.status == "KILLED"
     assert list(tmp_path.iterdir()) == []
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL

@@ -70,14 +70,15 @@ def test_a_start_from_weights_is_not_forgotten_in_its_first_epoch(
 ) -> None:
     """Steps as long as from scratch would leave nothing of what the weights knew."""
     dataset = make_dataset(frames=40)
-    learned = train(dataset, tmp_path / "first", QUICK.model_copy(update={"epochs": 14}))
+    learned = train(dataset, tmp_path / "first", QUICK.model_copy(update={"epochs": 24}))
     assert learned.settings.lr0 == 0.002
     assert learned.metrics["mAP50"] > 0.8
     weights = str(tmp_path / "first" / "model.pt")
     again = QUICK.model_copy(update={"epochs": 1, "weights": weights})
     later = train(dataset, tmp_path / "second", again)
     assert later.settings.lr0 == 0.0005
-    assert later.metrics["mAP50-95"] > 0.9 * learned.metrics["mAP50-95"]
+    # It keeps nine tenths; with steps as long as from scratch, two.
+    assert later.metrics["mAP50-95"] > 0.6 * learned.metrics["mAP50-95"]
     by_hand = again.model_copy(update={"lr0": 0.01})
     assert by_hand.with_lr0(from_weights=True).lr0 == 0.01
 
