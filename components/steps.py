@@ -138,8 +138,7 @@ def reported(
         with lock:
             tell()
 
-    with lock:
-        tell()
+    tell()
     try:
         with _beating(step, beat, beat_seconds):
             yield progress

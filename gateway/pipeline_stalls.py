@@ -67,6 +67,7 @@ class StallWatch:
         Raises:
             StepFailed: if a step has said nothing for ``pipeline_start_timeout``.
         """
+        self.only_its_end_is_due = False
         due = due_step(run, written)
         if replace(due, since=None) != replace(self._due, since=None):
             self._since, self._heard, self._words = now(), None, ""
