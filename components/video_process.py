@@ -9,6 +9,7 @@ python -m components.video_process FOLDER
 
 import json
 import logging
+import math
 import pkgutil
 import signal
 import subprocess
@@ -58,8 +59,9 @@ def settle_apart(
             [sys.executable, "-X", "faulthandler", "-m", __name__, folder],
             stdin=subprocess.DEVNULL,
         )
+        limit = _memory_limit()
         try:
-            starved = _watch(process)
+            starved = _watch(process, limit)
         finally:
             process.kill()
             code = process.wait()
@@ -67,15 +69,14 @@ def settle_apart(
             return read_outcome(settled)
 
     def ended(_: PipelineStep) -> dict[str, Any]:
-        raise StepFailed(_starved(step) if starved else _sentence(step, code))
+        raise StepFailed(_starved(step, limit) if starved else _sentence(step, code))
 
     return settle(outcome, step, ended)
 
 
-def _watch(process: subprocess.Popen[bytes]) -> bool:
-    """Wait for its end; True if it had to be ended for want of memory."""
-    limit = _memory_limit()
-    if limit is None:
+def _watch(process: subprocess.Popen[bytes], limit: float) -> bool:
+    """Wait for its end; True if it had to be ended, since too little of so many bytes was left."""
+    if limit == math.inf:
         process.wait()
         return False
     while True:
@@ -100,11 +101,11 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _memory_limit() -> int | None:
+def _memory_limit() -> float:
     try:
         return int(_MEMORY_MAX.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no cgroup v2; "max"
-        return None
+        return math.inf
 
 
 def _memory_of(process: psutil.Process) -> int:
@@ -116,10 +117,10 @@ def _memory_of(process: psutil.Process) -> int:
     return int(memory.rss - memory.shared)
 
 
-def _starved(step: str) -> str:
+def _starved(step: str, limit: float) -> str:
     return (
         f"The step {step} was ended, since the video needs more memory than it has "
-        f"({(_memory_limit() or 0) / 2**20:.0f} MiB): raise ACTVERSE_ANALYSIS_MEMORY, or leave the "
+        f"({limit / 2**20:.0f} MiB): raise ACTVERSE_ANALYSIS_MEMORY, or leave the "
         "video out."
     )
 

@@ -2,8 +2,10 @@
 
 Each lies in a folder of its own, so that what one task's steps do is never in the way of
 another's, and goes as a whole. The processes and threads of a machine that share these
-folders tell each other by a lock on a file in each that it is in use. One that is gone costs
-another transfer, and of a step that is tried again what it had not kept yet.
+folders tell each other by a lock on a file in each that it is in use, and by what stands in
+that file how large it was when it was last used: labels are looked at every few seconds. A
+copy that is gone costs another transfer, and of a step that is tried again what it had not
+kept yet.
 """
 
 import fcntl
@@ -14,7 +16,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from components.folder_storage import folder_errors
 from components.layout import checked_name
@@ -57,7 +59,8 @@ class WorkingCopies:
                 try:
                     yield self._storage.working_in(folder)
                 finally:
-                    os.utime(lock.fileno())
+                    # Always as long, so that of two at once neither leaves half of it.
+                    os.pwrite(lock.fileno(), b"%020d" % _bytes_of(folder), 0)
         finally:
             self._trim()
 
@@ -69,7 +72,7 @@ class WorkingCopies:
                 with _unused(folder) as unused:
                     if not unused:
                         continue
-                    room -= _bytes_of(folder)
+                    room -= _noted_bytes(folder)
                     if spared and room < 0:
                         # It goes at once: who waits for its lock makes a new one.
                         gone = folder.with_name(f".{uuid.uuid4().hex}")
@@ -91,14 +94,16 @@ class WorkingCopies:
         return [folder for _, folder in sorted(found, reverse=True)]
 
 
-def _held(folder: Path) -> BinaryIO:
+def _held(folder: Path) -> IO[bytes]:
     """The open file by which a copy is held until it is closed."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         with suppress(FileNotFoundError):  # removed since
-            file = (folder / _LOCK).open("ab")
+            # For reading too, and not to append: a size is written over another one.
+            file = os.fdopen(os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT), "r+b", buffering=0)
             fcntl.flock(file, fcntl.LOCK_SH)
             if _is_that_of(folder, file):
+                file.truncate(0)  # who is killed leaves none
                 return file
             file.close()
 
@@ -115,12 +120,17 @@ def _unused(folder: Path) -> Iterator[bool]:
         yield unused
 
 
-def _is_that_of(folder: Path, file: BinaryIO) -> bool:
+def _is_that_of(folder: Path, file: IO[bytes]) -> bool:
     """Whether what was locked still is the copy's: it may have been removed in between."""
     try:
         return os.path.samestat(os.fstat(file.fileno()), (folder / _LOCK).stat())
     except FileNotFoundError:
         return False
+
+
+def _noted_bytes(folder: Path) -> int:
+    noted = (folder / _LOCK).read_bytes()
+    return int(noted) if noted else _bytes_of(folder)
 
 
 def _bytes_of(folder: Path) -> int:

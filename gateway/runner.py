@@ -8,7 +8,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -109,8 +109,7 @@ class StepRunner:
         )
         keeper.start()
         try:
-            with ExitStack() as held:
-                outcome = self._run(step, holder, function, lost, held)
+            outcome = self._run(step, holder, function, lost)
         except LeaseLost as error:
             logger.warning("step was given up: %s", error, extra=about)
             outcome = Ended(Outcome.LOST)
@@ -128,21 +127,12 @@ class StepRunner:
         )
         return outcome
 
-    def _run(
-        self,
-        step: Step,
-        holder: str,
-        function: StepFunction,
-        lost: threading.Event,
-        held: ExitStack,
-    ) -> Ended:
+    def _run(self, step: Step, holder: str, function: StepFunction, lost: threading.Event) -> Ended:
         context: StepContext | None = None
         try:
-            # Pipelines on this machine work where the storage itself does.
-            apart = step.name != TRAINING
-            copy = held.enter_context(self.copies.of(step.task_id)) if apart else self.storage
-            context = self._context(step, holder, lost, copy)
-            facts = function(context)
+            with self._storage_for(step) as storage:
+                context = self._context(step, holder, lost, storage)
+                facts = function(context)
             if lost.is_set():
                 raise LeaseLost("The lease ran out while the step ran.")
         except LeaseLost:
@@ -181,6 +171,10 @@ class StepRunner:
         if step.name == TRAINING and self.storage.is_copied:
             self._forget_training(step.task_id)
         return Ended(Outcome.SUCCEEDED)
+
+    def _storage_for(self, step: Step) -> AbstractContextManager[Storage]:
+        # Pipelines on this machine work where the storage itself does.
+        return nullcontext(self.storage) if step.name == TRAINING else self.copies.of(step.task_id)
 
     def _forget_training(self, task_id: str) -> None:
         """Remove what a training that was kept has read and written on this machine."""

@@ -60,7 +60,7 @@ def test_who_needs_more_memory_than_there_is_is_ended_alone(
     limit_memory(tmp_path, monkeypatch, mebibytes=300)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as bystander:
         before = set(psutil.Process().children(recursive=True))
-        failed = settle_apart(FRESH, "analyse", allocate, mebibytes=2000, apart=apart)
+        failed = settle_apart(FRESH, "analyse", allocate, mebibytes=2000, apart=apart, stays=True)
         assert bystander.poll() is None
         assert set(psutil.Process().children(recursive=True)) == before
         bystander.communicate()

@@ -17,9 +17,26 @@ from tests.helpers.s3_server import S3Server
 VIDEO = os.urandom(1000)
 
 
+HOLDER = """
+import sys
+from pathlib import Path
+from components.settings import Settings
+from components.storage import open_storage
+from components.working_copies import WorkingCopies
+with WorkingCopies(open_storage(Settings()), Path(sys.argv[1])).of("a") as copy:
+    (copy.layout.root / "half").write_bytes(bytes(10_000))
+    print("held", flush=True)
+    input()
+"""
+
+
 @pytest.fixture
-def storage(s3: S3Server, tmp_path: Path) -> Storage:
-    settings = Settings(home=tmp_path, root=f"s3://{s3.new_bucket()}/lab", s3_endpoint=s3.endpoint)
+def settings(s3: S3Server, tmp_path: Path) -> Settings:
+    return Settings(home=tmp_path, root=f"s3://{s3.new_bucket()}/lab", s3_endpoint=s3.endpoint)
+
+
+@pytest.fixture
+def storage(settings: Settings) -> Storage:
     return open_storage(settings)
 
 
@@ -82,13 +99,10 @@ def test_a_step_that_fails_leaves_its_copy_for_the_next_attempt(storage: Storage
         assert (copy.layout.root / "chunk").read_text() == "half"
 
 
-def test_what_a_killed_process_held_makes_room(storage: Storage, folder: Path):
-    held = (
-        "import sys; from pathlib import Path; from components.working_copies import _held;"
-        "file = _held(Path(sys.argv[1])); print(1, flush=True); input()"
-    )
+def test_what_a_killed_process_held_makes_room(settings: Settings, storage: Storage, folder: Path):
     process = subprocess.Popen(
-        [sys.executable, "-c", held, str(folder / "a")],
+        [sys.executable, "-c", HOLDER, str(folder)],
+        env=settings.environment(secrets=True),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -100,6 +114,9 @@ def test_what_a_killed_process_held_makes_room(storage: Storage, folder: Path):
     assert there(folder) == ["a", "c"]
     process.kill()
     process.communicate()
+    # What it had written counts, though it told nobody.
+    make(WorkingCopies(storage, folder, idle_bytes=9000), "c")
+    assert there(folder) == ["c"]
     # It may have been removing one.
     (folder / ".half-removed").mkdir()
     make(copies, "d")

@@ -1,7 +1,6 @@
 """The signs of life of a process while its database hangs."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
@@ -41,10 +40,9 @@ def test_a_postgres_that_says_nothing_is_not_waited_for(tmp_path: Path):
         relay.open()
         relay.hang()
         silent = open_database(f"postgresql+psycopg://postgres@127.0.0.1:{relay.port}/postgres")
-        begun = time.monotonic()
+        # Without a limit it would wait for ever.
         with pytest.raises(OperationalError, match="timeout expired"), silent.begin() as session:
             session.connection()
-        assert time.monotonic() - begun < 30
         relay.close()
         # The one at the socket takes them; keepalives are for the network.
         url = f"postgresql+psycopg://postgres@/postgres?host={server.folder}&port={server.port}"

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from typing import Any
 
 from components.errors import BadVideo
@@ -34,14 +33,15 @@ def own_process(step: PipelineStep, frames: int) -> dict[str, Any]:
     return {"frames": frames, "pid": os.getpid()}
 
 
-def allocate(step: PipelineStep, mebibytes: int, apart: bool = False) -> dict[str, Any]:
-    """Take memory bit by bit, also in a process of its own, and stay."""
+def allocate(
+    step: PipelineStep, mebibytes: int, *, apart: bool = False, stays: bool = False
+) -> dict[str, Any]:
+    """Take memory bit by bit, also in a process of its own, which stays with it."""
     if apart:
         code = f"held = [bytearray(b'1' * 2**20) for _ in range({mebibytes})]; input()"
         subprocess.run([sys.executable, "-c", code], stdin=subprocess.PIPE, check=False)
         return {}
-    held = []
-    for _ in range(mebibytes):
-        held.append(bytearray(b"1" * 2**20))
-        time.sleep(0.001)
+    held = [bytearray(b"1" * 2**20) for _ in range(mebibytes)]
+    if stays:
+        signal.pause()
     return {"mebibytes": len(held)}
