@@ -7,7 +7,7 @@ pod has two labels, as every pod of a pipeline of ours.
 
 import itertools
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 NEVER = "0001-01-01T00:00:00Z"
@@ -17,6 +17,11 @@ UNSET = "1970-01-01T00:00:00Z"
 def wire_time(time: datetime | None = None) -> str:
     """A moment as the server has it, in whole seconds; now by default."""
     return (time or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def wire_time_ago(**past: float) -> str:
+    """A moment in the past, as the arguments of a timedelta say."""
+    return wire_time(datetime.now(UTC) - timedelta(**past))
 
 
 def fnv(text: str) -> int:
