@@ -184,12 +184,14 @@ class Trainings:
         seen = _following(context, run_id)
         if self._remote:
             seen.stalls = StallWatch(self._settings, self._backend)
-        due, hint = 0.0, None
+        due, hint, pause = 0.0, None, self._poll
         while True:
             context.check()
             hinted = self._look_at_row(context.task_id)
             if hinted != hint or time.monotonic() >= due:
-                due, hint = time.monotonic() + self._poll, hinted
+                # Who asks to be looked at is about to end: its exit handler itself still runs.
+                pause = min(_TICK_SECONDS if hinted != hint else 2 * pause, self._poll)
+                due, hint = time.monotonic() + pause, hinted
                 if (run := self._look(context, seen)) is not None and _is_over(run, seen):
                     return self._ended(run, seen)
             # Of two tellings closer together the second one would be left out.

@@ -427,19 +427,27 @@ def test_a_cancelled_task_whose_run_is_gone_asks_for_it_no_more(lab: TrainingLab
         wait_until(lambda: lab.row(task_id).ended is not None)
 
 
+@pytest.mark.parametrize("early", [False, True])
 def test_a_signed_hint_has_the_run_looked_at_at_once(
-    lab: TrainingLab, client: TestClient, settings: Settings
+    lab: TrainingLab, client: TestClient, settings: Settings, early: bool
 ):
+    """Also an early one: an exit handler tells of the end while the run waits for itself."""
     task_id = lab.task()
     with lab.watching(kfp_poll_seconds=3600):
         run = lab.run_of(task_id)
         lab.told(task_id, state="PENDING")
-        lab.succeed(task_id, run)
-        assert lab.state(task_id) == "running"
         gateway = TestClient(create_app(settings))
         body = json.dumps(ENDED | {"task_id": task_id}).encode()
+        if early:
+            run.become("RUNNING")
+        else:
+            lab.succeed(task_id, run)
+        assert lab.state(task_id) == "running"
         assert _run_ended(gateway, body).status_code == 202
-        lab.end(task_id, "succeeded", seconds=10)
+        if early:
+            lab.told(task_id, state="RUNNING")
+            lab.succeed(task_id, run)
+        lab.end(task_id, "succeeded", seconds=60)
 
 
 def test_a_lab_follows_fifty_runs_at_once(lab: TrainingLab):
