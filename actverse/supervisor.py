@@ -6,8 +6,6 @@ writes to a log file of its own.
 
 import contextlib
 import logging
-import os
-import signal
 import subprocess
 import sys
 import threading
@@ -96,7 +94,8 @@ class Supervisor:
             self._watch.join()
         with self._lock:
             for running in self._running.values():
-                _signal(running.process, signal.SIGTERM)
+                # Not its children: a pool's child that dies may take a lock with it.
+                running.process.terminate()
             deadline = time.monotonic() + _PATIENCE_SECONDS
             for running in self._running.values():
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -175,11 +174,6 @@ class Supervisor:
             running.process = self._launch(running.service)
             running.starts = [*recent, time.monotonic()]
         return True
-
-
-def _signal(process: subprocess.Popen[bytes], number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, number)
 
 
 def _last_words(log: Path) -> str:

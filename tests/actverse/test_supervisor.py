@@ -86,6 +86,35 @@ time.sleep(600)
     assert not any(_alive(pid) for pid in pids)
 
 
+def test_what_a_service_started_is_ended_by_that_service(supervisor: Supervisor, tmp_path: Path):
+    """A pool's child that is killed beside its parent may keep the parent from ending."""
+    code = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+reading, writing = os.pipe()
+child = os.fork()
+if child == 0:
+    signal.signal(signal.SIGTERM, lambda *_: (folder / "told").touch())
+    os.write(writing, b"1")
+    time.sleep(600)
+    os._exit(0)
+def end(*_):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+os.read(reading, 1)
+(folder / "pids.tmp").write_text(f"{os.getpid()} {child}")
+(folder / "pids.tmp").rename(folder / "pids")
+time.sleep(600)
+"""
+    supervisor.start([_service(tmp_path, code)])
+    pids = _pids(tmp_path)
+    supervisor.stop()
+    assert not any(_alive(pid) for pid in pids)
+    assert not (tmp_path / "told").exists()
+
+
 def test_a_service_that_dies_is_started_again_and_its_child_ended(
     supervisor: Supervisor, tmp_path: Path
 ):
