@@ -154,6 +154,7 @@ def label_studio_service(settings: Settings) -> Service:
         settings.home / "logs" / "label-studio.log",
         lambda: label_studio_ready(settings.label_studio_url),
         _PATIENCE,
+        relied_on=True,
     )
 
 

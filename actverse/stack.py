@@ -153,6 +153,7 @@ class Stack:
                     _mlflow_environment(settings),
                     logs / "mlflow.log",
                     lambda: _answers(f"{settings.mlflow_uri}/health"),
+                    relied_on=True,
                 ),
                 Service(
                     "triton",
@@ -160,6 +161,7 @@ class Stack:
                     launch.env,
                     logs / "triton.log",
                     lambda: triton_ready(settings.triton_url),
+                    relied_on=True,
                 ),
                 *([label_studio_service(settings)] if self.label_studio else []),
                 Service(

@@ -34,6 +34,7 @@ class Service:
         log: takes its output, appended.
         ready: a real probe; true when it serves.
         patience: seconds it may take to become ready.
+        relied_on: whether others ask it also while they end, so that it ends after them.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Service:
     log: Path
     ready: Callable[[], bool]
     patience: float = 90.0
+    relied_on: bool = False
 
 
 @dataclass
@@ -93,23 +95,28 @@ class Supervisor:
         if self._watch.is_alive():
             self._watch.join()
         with self._lock:
-            for running in self._running.values():
-                # Not its children: a pool's child that dies may take a lock with it.
-                running.process.terminate()
-            deadline = time.monotonic() + _PATIENCE_SECONDS
-            for running in self._running.values():
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    running.process.wait(max(0.0, deadline - time.monotonic()))
-            for running in self._running.values():
-                # The leader may be gone while what it started is not.
-                end_groups({running.process.pid}, patience=2.0)
-                running.process.wait()
+            for relied_on in (False, True):
+                services = self._running.values()
+                self._end([r for r in services if r.service.relied_on is relied_on])
             self._running.clear()
         if self._reaper is not None and self._reaper.stdin is not None:
             self._tell("done")
             self._reaper.stdin.close()
             self._reaper.wait()
             self._reaper = None
+
+    def _end(self, services: list[_Running]) -> None:
+        for running in services:
+            # Not its children: a pool's child that dies may take a lock with it.
+            running.process.terminate()
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        for running in services:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.process.wait(max(0.0, deadline - time.monotonic()))
+        for running in services:
+            # The leader may be gone while what it started is not.
+            end_groups({running.process.pid}, patience=2.0)
+            running.process.wait()
 
     def pid(self, name: str) -> int:
         """The process id of a service."""

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -113,6 +114,40 @@ time.sleep(600)
     supervisor.stop()
     assert not any(_alive(pid) for pid in pids)
     assert not (tmp_path / "told").exists()
+
+
+def test_what_others_rely_on_is_there_until_they_have_ended(supervisor: Supervisor, tmp_path: Path):
+    """One that asks a server which is gone may wait for it longer than its stop may take."""
+    server, client = tmp_path / "server", tmp_path / "client"
+    server.mkdir()
+    client.mkdir()
+    ask = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+server = int((folder.parent / "server" / "pids").read_text())
+def end(*_):
+    os.kill(server, signal.SIGUSR1)
+    while not (folder.parent / "server" / "asked").exists():
+        time.sleep(0.01)
+    sys.exit(0)
+signal.signal(signal.SIGTERM, end)
+(folder / "pids.tmp").write_text(str(os.getpid()))
+(folder / "pids.tmp").rename(folder / "pids")
+time.sleep(600)
+"""
+    answer = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGUSR1, lambda *_: (folder / "asked").touch())
+(folder / "pids.tmp").write_text(str(os.getpid()))
+(folder / "pids.tmp").rename(folder / "pids")
+while True:
+    time.sleep(600)
+"""
+    supervisor.start([replace(_service(server, answer), name="server", relied_on=True)])
+    supervisor.start([_service(client, ask)])
+    supervisor.stop()
+    assert (server / "asked").exists()
 
 
 def test_a_service_that_dies_is_started_again_and_its_child_ended(
