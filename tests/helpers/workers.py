@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import psutil
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from components.settings import Settings
 from gateway.celery_app import create_celery
@@ -17,7 +17,7 @@ from gateway.database import Sessions, open_database, upgrade_database
 from gateway.dispatch import Dispatcher
 from gateway.flows import Queue
 from gateway.heartbeats import queue_heartbeat
-from gateway.models import Heartbeat, Task
+from gateway.models import Heartbeat, Notification, Step, Task, now
 from gateway.status import task_status
 from gateway.tasks import create_task, read_task
 from gateway.work import Work
@@ -90,6 +90,13 @@ class Workers:
             process.wait()
         psutil.wait_procs(family, 10)
         self.processes.clear()
+
+    def expire_leases(self) -> None:
+        """Let the leases run out of all that steps and notifications are held by; it is dead."""
+        with self.sessions.begin() as session:
+            session.execute(update(Step).where(Step.state == "running").values(lease_until=now()))
+            in_the_air = update(Notification).where(Notification.state == "sending")
+            session.execute(in_the_air.values(lease_until=now()))
 
     def revive(self) -> None:
         """Start what has ended again, as a supervisor does."""

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import sqlite3
-import time
 from collections import Counter
 from contextlib import closing
 from datetime import timedelta
@@ -147,6 +146,7 @@ def test_a_step_waits_for_a_database_that_is_locked(workers: Workers, web: Scrip
     if not workers.settings.database_url.startswith("sqlite"):
         pytest.skip("only SQLite locks the whole database")
     web.scripts["/clip.mp4"] = [web.endless(b"x" * 1000, 0.05)]
+    workers.settings.lease_seconds = 4
     workers.start()
     task_id = workers.submit("upload", Work(file_path=web.url("/clip.mp4"), upload_path="a.mp4"))
     wait_until(lambda: web.requests["/clip.mp4"])
@@ -218,6 +218,7 @@ def test_a_cancelled_task_is_left_by_whoever_works_on_it(workers: Workers, web: 
 def test_a_killed_child_of_the_pool_costs_one_lease(workers: Workers, web: ScriptedWeb, clip: Path):
     slow = web.endless(b"x" * 2**20, 0.05)
     web.scripts["/clip.mp4"] = [slow, body(clip.read_bytes())]
+    workers.settings.lease_seconds = 120
     workers.start()
     task_id = workers.submit("upload", Work(file_path=web.url("/clip.mp4"), upload_path="a.mp4"))
     wait_until(lambda: web.requests["/clip.mp4"])
@@ -226,6 +227,9 @@ def test_a_killed_child_of_the_pool_costs_one_lease(workers: Workers, web: Scrip
     child = int(holder.split("-")[-2])
     assert child in [p.pid for p in psutil.Process(workers.processes[0].pid).children()]
     os.kill(child, signal.SIGKILL)
+    wait_until(lambda: not psutil.pid_exists(child))
+    assert workers.state(task_id) == "running"
+    workers.expire_leases()
     workers.wait_for(task_id)
     assert attempts(workers, task_id) == [
         ("download", 1, "lost"),
@@ -240,7 +244,5 @@ def test_a_killed_child_of_the_pool_costs_one_lease(workers: Workers, web: Scrip
 def test_a_message_that_never_came_is_made_up_for(workers: Workers):
     task_id = workers.add("upload", Work(file_path="clip.mp4", upload_path="a.mp4"))
     workers.start()
-    begun = time.monotonic()
     workers.wait_for(task_id)
-    assert time.monotonic() - begun < 30
     assert [outcome for *_, outcome in attempts(workers, task_id)] == ["succeeded"] * 2
