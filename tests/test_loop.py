@@ -30,6 +30,8 @@ from pipelines import TRAINING_STEPS
 from tests.helpers.pages import read_page
 from tests.helpers.servers import wait_until
 
+pytestmark = pytest.mark.timeout(900)
+
 FRAMES, LABELLED = 180, 80
 TRAINING = {"epochs": 16, "imgsz": 128, "batch": 4}
 
@@ -233,7 +235,7 @@ def test_a_second_round_learns_from_both_and_is_held_against_the_champion(
     assert (len(asked), len(known), asked & known) == (6, LABELLED, set())
     run.truth.write_labels(tmp_path, sorted(filter(None, map(frame_index, asked))))
     assert client.wait(client.import_labels(task_id, tmp_path))["state"] == "succeeded"
-    wait_until(lambda: client.labeling(task_id)["labelled"] == 6)
+    wait_until(lambda: client.labeling(task_id)["labelled"] == 6, 60)
     client.finish_labeling(task_id)
     outcome = stack.outcome(task_id)
     assert outcome.state == "succeeded", outcome.error
@@ -262,7 +264,7 @@ def test_a_watcher_killed_in_a_training_costs_an_attempt_and_nothing_else(stack,
     def step(name: str) -> dict[str, Any]:
         return next(s for s in stack.client.status(task_id)["steps"] if s["name"] == name)
 
-    wait_until(lambda: step("train")["state"] == "running", 60)
+    wait_until(lambda: step("train")["state"] == "running", 180)
     os.killpg(stack.stack.supervisor.pid("watcher"), signal.SIGKILL)
     outcome = stack.outcome(task_id)
     assert outcome.state == "succeeded", outcome.error
@@ -274,7 +276,7 @@ def test_a_triton_that_dies_comes_back_with_its_models(stack, run: Run):
     before = supervisor.pid("triton")
     served = _served(stack, "shapes")
     os.killpg(before, signal.SIGKILL)
-    wait_until(lambda: supervisor.pid("triton") != before, 30)
+    wait_until(lambda: supervisor.pid("triton") != before, 60)
 
     def back() -> bool:
         try:
@@ -282,4 +284,4 @@ def test_a_triton_that_dies_comes_back_with_its_models(stack, run: Run):
         except Unavailable:
             return False
 
-    wait_until(back, 90)
+    wait_until(back, 180)

@@ -66,6 +66,7 @@ def kfp(settings: Settings, tmp_path: Path) -> Iterator[KfpServer]:
         yield server
 
 
+@pytest.mark.timeout(900)
 def test_a_posted_training_is_run_and_served(
     settings: Settings, sessions: Sessions, kfp: KfpServer
 ):
@@ -92,7 +93,7 @@ def test_a_posted_training_is_run_and_served(
                 step = claim_step(session, task_id, "labels", "w", timedelta(minutes=1))
             runner = StepRunner(settings, sessions, open_storage(settings))
             assert runner.run(step, "w", FUNCTIONS["labels"]).outcome is Outcome.SUCCEEDED
-            lab.end(task_id, "succeeded", seconds=240)
+            lab.end(task_id, "succeeded", seconds=600)
     finally:
         promotions.stop()
         promotions.join()
