@@ -18,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 
 from components.dataset.labels_digest import labels_digest
 from components.errors import ActverseError, NotFound, StepFailed, Unavailable
+from components.registry.connection import check_answers
 from components.settings import Settings
 from components.steps import StepReport, read_reports
 from components.training.stored_weights import STORED
@@ -94,7 +95,8 @@ class Trainings:
         Raises:
             StepFailed: with the failed step's own sentence.
             HandedOver: when the process is to end, while the run goes on elsewhere.
-            Unavailable: if the run could not be submitted, or is ended with the process.
+            Unavailable: if the run could not be submitted, its tracking server on this machine
+                does not answer, or it is ended with the process.
             LeaseLost: if the task was cancelled.
         """
         if not self._remote:
@@ -148,6 +150,9 @@ class Trainings:
                 return found.run_id
             number += 1
             name = f"{run_name(context.task_id)}-{number}"
+        if context.settings.mlflow_uri:
+            # In a stack that starts, or starts again, it may still be on its way.
+            check_answers(context.settings.mlflow_uri)
         # What the steps read is brought here, since they are given no key of an S3 storage.
         storage.bring(layout.labels(context.task_id))
         if layout.labelled_images(context.task_id) == layout.frames(context.task_id):

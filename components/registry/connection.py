@@ -12,6 +12,22 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+def check_answers(tracking_uri: str) -> None:
+    """See whether the server at ``tracking_uri`` answers, in seconds.
+
+    Raises:
+        Unavailable: if it does not.
+    """
+    # MLflow's own client tries a dead server for minutes before it says so.
+    try:
+        httpx.get(f"{tracking_uri}/health", timeout=5).raise_for_status()
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise Unavailable(
+            f"The MLflow server at {tracking_uri} does not answer ({error}): "
+            "start it or look at its log."
+        ) from error
+
+
 @contextmanager
 def registry(tracking_uri: str, what: str) -> Iterator["MlflowClient"]:
     """A client of the server at ``tracking_uri``, its errors turned into ours.
@@ -25,14 +41,7 @@ def registry(tracking_uri: str, what: str) -> Iterator["MlflowClient"]:
         NotFound: if it does not know what was asked for.
         StepFailed: if it refuses.
     """
-    # MLflow's own client tries a dead server for minutes before it says so.
-    try:
-        httpx.get(f"{tracking_uri}/health", timeout=5).raise_for_status()
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise Unavailable(
-            f"The MLflow server at {tracking_uri} does not answer ({error}): "
-            "start it or look at its log."
-        ) from error
+    check_answers(tracking_uri)
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

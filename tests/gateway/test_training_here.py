@@ -1,6 +1,7 @@
 """Trainings on this machine: a child process of the watcher, ended with it or with its task."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,7 @@ from gateway.database import Sessions
 from gateway.flows import TRAINING
 from pipelines.run_folder import RunFolder, RunProcess
 from tests.helpers.kfp_server import KfpServer
-from tests.helpers.servers import wait_until
+from tests.helpers.servers import free_ports, running_mlflow, wait_until
 from tests.helpers.tasks import set_step
 from tests.helpers.training_lab import TrainingLab
 
@@ -78,3 +79,20 @@ def test_a_run_that_breaks_fails_its_task_in_the_steps_own_words(lab: TrainingLa
     assert error.startswith("There are 1 labelled images")
     states = [step.state for step in lab.status(task_id).process_status.steps]
     assert states[1:3] == ["failed", "pending"]
+
+
+def test_a_training_waits_for_a_tracking_server_that_is_still_starting(
+    lab: TrainingLab, tmp_path: Path
+):
+    """As in a stack that is started again after it was stopped in a training."""
+    (port,) = free_ports(1)
+    lab.settings = lab.settings.model_copy(update={"mlflow_uri": f"http://127.0.0.1:{port}"})
+    task_id = _held(lab)
+    with lab.watching():
+        wait_until(lambda: "does not answer" in lab.step(task_id).error, what="its first attempt")
+        assert lab.state(task_id) == "running"
+        (tmp_path / "mlflow").mkdir()
+        with running_mlflow(tmp_path / "mlflow", port):
+            wait_until(lambda: lab.step(task_id).state == "running", 240, "its next attempt")
+            lab.told(task_id, run_id=f"training-{task_id}", state="RUNNING")
+            lab.cancel(task_id)

@@ -121,9 +121,9 @@ def new_triton(folder: Path, *, drop: str = "", **given: Any) -> TritonServer:
 
 
 @contextmanager
-def running_mlflow(folder: Path) -> Iterator[str]:
+def running_mlflow(folder: Path, port: int = 0) -> Iterator[str]:
     """The URI of an MLflow server whose SQLite registry and artifacts lie in ``folder``."""
-    (port,) = free_ports(1)
+    port = port or free_ports(1)[0]
     uri = f"http://127.0.0.1:{port}"
     argv = [
         *(sys.executable, "-m", "mlflow", "server"),
