@@ -49,12 +49,13 @@ def running_postgres(folder: Path) -> Iterator[Postgres]:
     user = "nobody" if os.geteuid() == 0 else None
     if user:
         os.chown(folder, pwd.getpwnam(user).pw_uid, -1)
-        for parent in folder.parents:
-            if parent.owner() == "root" and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)
     data = folder / "data"
 
     def run(*argv: str) -> None:
+        # Each time: another run of the tests closes the folders above.
+        for parent in folder.parents if user else ():
+            if parent.owner() == "root" and not parent.stat().st_mode & 0o001:
+                parent.chmod(parent.stat().st_mode | 0o011)
         subprocess.run(
             [str(programs / argv[0]), *argv[1:]],
             user=user,
