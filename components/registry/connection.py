@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -10,6 +11,15 @@ from components.errors import NotFound, StepFailed, Unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+def shown_address(tracking_uri: str) -> str:
+    """The server's address without the credentials that a URL may hold."""
+    try:
+        parts = urlsplit(tracking_uri)
+    except ValueError:
+        return tracking_uri.rpartition("@")[2]
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="").geturl()
 
 
 def check_answers(tracking_uri: str) -> None:
@@ -20,12 +30,15 @@ def check_answers(tracking_uri: str) -> None:
     """
     # MLflow's own client tries a dead server for minutes before it says so.
     try:
-        httpx.get(f"{tracking_uri}/health", timeout=5).raise_for_status()
+        answer = httpx.get(f"{tracking_uri}/health", timeout=5)
+        fault = "" if answer.is_success else f"status {answer.status_code}"
     except (httpx.HTTPError, httpx.InvalidURL) as error:
+        fault = str(error) or type(error).__name__
+    if fault:
         raise Unavailable(
-            f"The MLflow server at {tracking_uri} does not answer ({error}): "
+            f"The MLflow server at {shown_address(tracking_uri)} does not answer ({fault}): "
             "start it or look at its log."
-        ) from error
+        )
 
 
 @contextmanager
@@ -45,14 +58,15 @@ def registry(tracking_uri: str, what: str) -> Iterator["MlflowClient"]:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    address = shown_address(tracking_uri)
     try:
         yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
     except MlflowException as error:
-        message = " ".join(str(error).split())
+        message = " ".join(str(error).split()).replace(tracking_uri, address)
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             raise NotFound(
-                f"MLflow at {tracking_uri} does not know {what} ({message}): register it first."
+                f"MLflow at {address} does not know {what} ({message}): register it first."
             ) from error
         if error.error_code in ("TEMPORARILY_UNAVAILABLE", "INTERNAL_ERROR"):
-            raise Unavailable(f"MLflow at {tracking_uri} failed on {what} ({message}).") from error
-        raise StepFailed(f"MLflow at {tracking_uri} refused {what}: {message}.") from error
+            raise Unavailable(f"MLflow at {address} failed on {what} ({message}).") from error
+        raise StepFailed(f"MLflow at {address} refused {what}: {message}.") from error

@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import httpx
 
 from components.dataset.facts import DATA_YAML, FACTS, SPLIT, DatasetFacts
 from components.errors import BadInput, Unavailable
+from components.registry.connection import shown_address
 from components.training.tracking import Tracking
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -56,6 +56,7 @@ class MlflowRun:
             Unavailable: if the server does not answer.
         """
         self._uri = tracking.uri
+        self._address = shown_address(tracking.uri)
         self._unsent: list[Metric] = []
         if not self._answers():
             raise Unavailable(
@@ -187,16 +188,6 @@ class MlflowRun:
                 self._client.set_terminated(self.run_id, status)
         except Unavailable as error:
             logger.warning("The run %s could not be ended as %s: %s", self.run_id, status, error)
-
-    @property
-    def _address(self) -> str:
-        """The server's address without the credentials that a URL may hold."""
-        return (
-            urlsplit(self._uri)
-            ._replace(query="")
-            .geturl()
-            .replace(f"{urlsplit(self._uri).netloc.rpartition('@')[0]}@", "")
-        )
 
     def _answers(self) -> bool:
         # MLflow's own retries take minutes to find out.

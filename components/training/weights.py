@@ -8,6 +8,7 @@ from ultralytics.nn.tasks import DetectionModel, load_checkpoint, yaml_model_loa
 from ultralytics.utils.downloads import GITHUB_ASSETS_NAMES, attempt_download_asset
 
 from components.errors import BadInput, NotFound, StepFailed
+from components.registry.connection import shown_address
 from components.training.registered_weights import PREFIX, fetch_weights, resolve
 
 FROM_SCRATCH = "from scratch"
@@ -56,7 +57,7 @@ def find_start(weights: str, model: str, work: Path, tracking_uri: str = "") -> 
             _check(path, weights, model)
         except (BadInput, NotFound, StepFailed) as error:
             # It is shown to the user, whom the server's address does not concern.
-            return Start(reason=str(error).replace(f" at {tracking_uri}", ""))
+            return Start(reason=str(error).replace(f" at {shown_address(tracking_uri)}", ""))
         return Start(f"{PREFIX}{name}/{version}", path)
     path = _file(weights, work)
     _check(path, weights, model)
