@@ -105,6 +105,10 @@ class Supervisor:
             self._reaper.wait()
             self._reaper = None
 
+    def pid(self, name: str) -> int:
+        """The process id of a service."""
+        return self._running[name].process.pid
+
     def _end(self, services: list[_Running]) -> None:
         for running in services:
             # Not its children: a pool's child that dies may take a lock with it.
@@ -117,10 +121,6 @@ class Supervisor:
             # The leader may be gone while what it started is not.
             end_groups({running.process.pid}, patience=2.0)
             running.process.wait()
-
-    def pid(self, name: str) -> int:
-        """The process id of a service."""
-        return self._running[name].process.pid
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
         service.log.parent.mkdir(parents=True, exist_ok=True)

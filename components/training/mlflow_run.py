@@ -13,11 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
-import httpx
-
 from components.dataset.facts import DATA_YAML, FACTS, SPLIT, DatasetFacts
 from components.errors import BadInput, Unavailable
-from components.registry.connection import shown_address
+from components.registry.connection import check_answers, shown_address
 from components.training.tracking import Tracking
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -37,7 +35,6 @@ from mlflow.exceptions import MlflowException
 logger = logging.getLogger(__name__)
 
 _DATASET_DIGEST = 36  # MLflow's column holds no more; the tag has the whole
-_PROBE_SECONDS = 5.0
 
 
 class MlflowRun:
@@ -58,10 +55,7 @@ class MlflowRun:
         self._uri = tracking.uri
         self._address = shown_address(tracking.uri)
         self._unsent: list[Metric] = []
-        if not self._answers():
-            raise Unavailable(
-                f"The tracking server {self._address} does not answer: start it and train again."
-            )
+        check_answers(tracking.uri)
         self._client = MlflowClient(tracking_uri=tracking.uri)
         with self._server():
             run = self._bind(tracking)
@@ -152,8 +146,10 @@ class MlflowRun:
     def log_epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log an epoch's figures in one request, or keep them until the server is back."""
         now = int(time.time() * 1000)
-        if not self._answers():
-            logger.warning("The tracking server %s is away, figures are kept.", self._address)
+        try:
+            check_answers(self._uri)
+        except Unavailable as error:
+            logger.warning("%s The figures are kept.", error)
             self._unsent += [Metric(name, value, now, epoch) for name, value in metrics.items()]
             return
         try:
@@ -181,20 +177,12 @@ class MlflowRun:
         A server that is away does not hide why the training ended: it is logged only.
         """
         try:
-            if not self._answers():
-                raise Unavailable(f"The tracking server {self._address} does not answer.")
+            check_answers(self._uri)
             self.tag({"error": reason, "mlflow.note.content": reason})
             with self._server():
                 self._client.set_terminated(self.run_id, status)
         except Unavailable as error:
             logger.warning("The run %s could not be ended as %s: %s", self.run_id, status, error)
-
-    def _answers(self) -> bool:
-        # MLflow's own retries take minutes to find out.
-        try:
-            return httpx.get(f"{self._uri}/health", timeout=_PROBE_SECONDS).status_code < 500
-        except httpx.HTTPError:
-            return False
 
     @contextmanager
     def _server(self) -> Iterator[None]:

@@ -15,13 +15,18 @@ import pytest
 from actverse.supervisor import Service, Supervisor
 from components.errors import Unavailable
 
+# What each sample begins with; it is ready once it has told who it is.
+BEGIN = """
+import os, pathlib, signal, subprocess, sys, time
+folder = pathlib.Path(sys.argv[1])
+def tell(*pids):
+    (folder / "pids.tmp").write_text(" ".join(map(str, pids)))
+    (folder / "pids.tmp").rename(folder / "pids")
+"""
 # A server that starts a child of its own, as Triton and MLflow do.
 SERVER = """
-import os, pathlib, subprocess, sys, time
-folder = pathlib.Path(sys.argv[1])
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-(folder / "pids.tmp").write_text(f"{os.getpid()} {child.pid}")
-(folder / "pids.tmp").rename(folder / "pids")
+tell(os.getpid(), child.pid)
 time.sleep(600)
 """
 
@@ -29,7 +34,7 @@ time.sleep(600)
 def _service(folder: Path, code: str = SERVER, patience: float = 30.0) -> Service:
     return Service(
         name="sample",
-        argv=[sys.executable, "-c", code, str(folder)],
+        argv=[sys.executable, "-c", BEGIN + code, str(folder)],
         environment=dict(os.environ),
         log=folder / "sample.log",
         ready=(folder / "pids").exists,
@@ -72,13 +77,10 @@ def test_stopping_ends_a_service_and_what_it_started(supervisor: Supervisor, tmp
 
 def test_stopping_ends_also_what_does_not_listen(supervisor: Supervisor, tmp_path: Path):
     code = """
-import os, pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
 child = os.fork()
 if child == 0:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    (folder / "pids.tmp").write_text(f"{os.getppid()} {os.getpid()}")
-    (folder / "pids.tmp").rename(folder / "pids")
+    tell(os.getppid(), os.getpid())
 time.sleep(600)
 """
     supervisor.start([_service(tmp_path, code)])
@@ -90,8 +92,6 @@ time.sleep(600)
 def test_what_a_service_started_is_ended_by_that_service(supervisor: Supervisor, tmp_path: Path):
     """A pool's child that is killed beside its parent may keep the parent from ending."""
     code = """
-import os, pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
 reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
@@ -105,8 +105,7 @@ def end(*_):
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 os.read(reading, 1)
-(folder / "pids.tmp").write_text(f"{os.getpid()} {child}")
-(folder / "pids.tmp").rename(folder / "pids")
+tell(os.getpid(), child)
 time.sleep(600)
 """
     supervisor.start([_service(tmp_path, code)])
@@ -122,8 +121,6 @@ def test_what_others_rely_on_is_there_until_they_have_ended(supervisor: Supervis
     server.mkdir()
     client.mkdir()
     ask = """
-import os, pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
 server = int((folder.parent / "server" / "pids").read_text())
 def end(*_):
     os.kill(server, signal.SIGUSR1)
@@ -131,16 +128,12 @@ def end(*_):
         time.sleep(0.01)
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
-(folder / "pids.tmp").write_text(str(os.getpid()))
-(folder / "pids.tmp").rename(folder / "pids")
+tell(os.getpid())
 time.sleep(600)
 """
     answer = """
-import os, pathlib, signal, sys, time
-folder = pathlib.Path(sys.argv[1])
 signal.signal(signal.SIGUSR1, lambda *_: (folder / "asked").touch())
-(folder / "pids.tmp").write_text(str(os.getpid()))
-(folder / "pids.tmp").rename(folder / "pids")
+tell(os.getpid())
 while True:
     time.sleep(600)
 """
@@ -197,7 +190,7 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path: Path):
         "(folder / 'started').touch()\n"
         "time.sleep(600)\n"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), SERVER])
+    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), BEGIN + SERVER])
     try:
         _until((tmp_path / "started").exists)
         pids = _pids(tmp_path)

@@ -92,7 +92,7 @@ class Workers:
         self.processes.clear()
 
     def expire_leases(self) -> None:
-        """Let the leases run out of all that steps and notifications are held by; it is dead."""
+        """Let the leases of all steps and notifications run out: whoever holds them is dead."""
         with self.sessions.begin() as session:
             session.execute(update(Step).where(Step.state == "running").values(lease_until=now()))
             in_the_air = update(Notification).where(Notification.state == "sending")
