@@ -95,11 +95,17 @@ def test_what_a_service_started_is_ended_by_that_service(supervisor: Supervisor,
 reading, writing = os.pipe()
 child = os.fork()
 if child == 0:
-    signal.signal(signal.SIGTERM, lambda *_: (folder / "told").touch())
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGUSR1})
     os.write(writing, b"1")
+    signal.sigwait({signal.SIGUSR1})
+    if signal.SIGTERM in signal.sigpending():
+        (folder / "told").touch()
+    os.write(writing, b"2")
     time.sleep(600)
     os._exit(0)
 def end(*_):
+    os.kill(child, signal.SIGUSR1)
+    os.read(reading, 1)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     sys.exit(0)
