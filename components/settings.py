@@ -114,6 +114,18 @@ class Settings(PipelineSettings):
     )
     training_slots: int = Field(1, ge=1, description="trainings watched side by side")
     worker_slots: int = Field(2, ge=1, description="steps that one worker runs side by side")
+    user_steps: int = Field(
+        4,
+        ge=1,
+        description="tasks of one user that are at the workers of one queue at once, queued or "
+        "running: further ones wait without keeping others waiting; no fewer than its slots",
+    )
+    max_open_tasks: int = Field(
+        500, ge=1, description="tasks of one user that have not ended; further ones are refused"
+    )
+    notifications_per_hour: int = Field(
+        200, ge=1, description="messages to one user's addresses; further ones are sent later"
+    )
     promotion_timeout: float = Field(120.0, gt=0, description="seconds a deployment may take")
     promotion_min_gain: float = Field(
         0.0, ge=0, le=1, description="mAP50-95 by which a new model must beat the served one"

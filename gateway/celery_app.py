@@ -11,7 +11,11 @@ from components.settings import Settings
 from gateway.flows import Queue
 
 STEP, CHORD_END = "actverse.step", "celery.chord_unlock"
-RECOVER, DELIVER, NOTIFY = "actverse.recover", "actverse.deliver_events", "actverse.notify"
+NOTIFY = "actverse.notify"
+# Beat does these itself: no message of a user's can be in their way.
+RECOVER, DELIVER = "actverse.recover", "actverse.deliver_events"
+
+_DELIVER_SECONDS = 1.0
 
 
 def create_celery(settings: Settings, *, results: bool = False) -> Celery:
@@ -52,9 +56,8 @@ def create_celery(settings: Settings, *, results: bool = False) -> Celery:
         beat_scheduler="gateway.beat:Scheduler",
         beat_schedule={
             "recover": {"task": RECOVER, "schedule": _beat_seconds(settings)},
-            "deliver": {"task": DELIVER, "schedule": _beat_seconds(settings)},
+            "deliver": {"task": DELIVER, "schedule": _DELIVER_SECONDS},
         },
-        # Looks of beat that nobody took in time are not worth doing afterwards.
         beat_max_loop_interval=1.0,
     )
     return celery

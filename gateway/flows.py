@@ -77,6 +77,12 @@ _ANALYSE: _Stages = (
     ("results",),
 )
 
+
+def queue_of(name: str) -> Queue | None:
+    """The queue whose workers run a step; None for the training, which the watcher takes."""
+    return STEPS[name].queue if name in STEPS else None
+
+
 # Steps in one bracket run side by side.
 FLOWS: dict[str, _Stages] = {
     "loop": (

@@ -5,7 +5,7 @@ and a worker that lost its lease cannot end what somebody else has taken over.
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterable
 from datetime import datetime, timedelta
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session, aliased, selectinload
 
 from components.errors import ActverseError
 from gateway.events import EventName, record_event
-from gateway.flows import TRAINING
+from gateway.flows import STEPS, TRAINING, Queue, queue_of
+from gateway.locks import one_at_a_time
 from gateway.models import Attempt, Step, Task, now
 from gateway.pipeline_runs import goes_on
 from gateway.tasks import OPEN, touch, unfinished_stages
@@ -94,7 +95,12 @@ def claim_step(
 def claim_any(
     session: Session, names: Collection[str], holder: str, lease: timedelta
 ) -> Step | None:
-    """Take a step of one of these names, of any task; None if none may run now."""
+    """Take a step of one of these names, of any task; None if none may run now.
+
+    The users take turns: first comes the user with the fewest of them running, then the one who
+    was given one longest ago; of a user's tasks the oldest. So twenty tasks of one user do not keep
+    another user's first one waiting.
+    """
     # Asked several times a second: what cannot be taken is left to the database.
     moment, before = now(), aliased(Step)
     due = or_(
@@ -106,11 +112,27 @@ def claim_any(
         before.position < Step.position,
         before.state != "succeeded",
     )
+    theirs, own = aliased(Step), aliased(Task)
+    of_user = (
+        select(theirs.id)
+        .join(own, own.id == theirs.task_id)
+        .where(theirs.name.in_(names), own.user_id == Task.user_id)
+        .correlate(Task)
+    )
+    running = of_user.with_only_columns(func.count(theirs.id)).where(
+        theirs.state == "running", theirs.lease_until >= moment
+    )
+    latest = of_user.with_only_columns(func.max(theirs.started))
     query = (
         select(Step.task_id, Step.name)
         .join(Task)
         .where(Step.name.in_(names), due, ~unfinished, Task.state.in_(OPEN))
-        .order_by(Task.created)
+        .order_by(
+            running.scalar_subquery(),
+            latest.scalar_subquery().nulls_first(),
+            Task.created,
+            Task.id,
+        )
     )
     for task_id, name in session.execute(query).tuples().all():
         if step := claim_step(session, task_id, name, holder, lease):
@@ -175,8 +197,10 @@ def finish_step(session: Session, step_id: int, holder: str, facts: dict[str, An
     task = step.task
     stages = unfinished_stages(task)
     _move(session, task, "running" if stages else "succeeded")
-    if stages and stages[0][0].position > step.position:
-        # The message that brought this step brings the next ones.
+    queues = {queue_of(following.name) for following in stages[0]} if stages else set()
+    if stages and stages[0][0].position > step.position and queues == {queue_of(step.name)}:
+        # The message that brought this step brings the next ones, in the place that it holds. At
+        # the workers of another queue a place has to be free first.
         for following in stages[0]:
             following.queued = moment
     touch(task)
@@ -216,7 +240,7 @@ def release_step(
                 facts={**step.facts, **(facts or {})},
                 percent=min(100.0 * done / total, 100.0) if total else 0.0,
                 not_before=moment + wait,
-                queued=moment + wait,
+                queued=None,
                 sendings=0,
                 lease_holder="",
                 lease_until=None,
@@ -278,7 +302,8 @@ def fail_step(
                 lease_holder="",
                 lease_until=None,
                 not_before=moment + retry_in if retry_in is not None else None,
-                queued=moment + retry_in if retry_in is not None else None,
+                queued=None,
+                sendings=0,
             )
         )
     )
@@ -290,8 +315,91 @@ def fail_step(
     return step.task
 
 
+def take_place(session: Session, task: Task, share: int) -> list[str]:
+    """Mark the steps that a task has to do next as queued, if its user has a place free for them.
+
+    A place is a task that is at the workers of one queue: a message for it is out, or a step of it
+    runs. A user has ``share`` of them at each queue. So the queue that others stand in is short,
+    however much one user asks for; the rest waits in the database.
+
+    Returns:
+        The names of the steps, for which the caller sends messages; empty if none is due, or no
+        place is free.
+    """
+    moment = now()
+    due = [
+        step
+        for step in _first_stage(task)
+        if step.queued is None and step.state in _TO_RUN and _may_run(step, moment)
+    ]
+    queue = queue_of(due[0].name) if due else None
+    if queue is None:
+        return []
+    one_at_a_time(session, f"places:{task.user_id}")
+    other = aliased(Step)
+    held = (
+        select(func.count(other.task_id.distinct()))
+        .join(Task, Task.id == other.task_id)
+        .where(
+            Task.user_id == task.user_id,
+            Task.state.in_(OPEN),
+            Task.id != task.id,
+            other.name.in_(_steps_of(queue)),
+            _at_workers(other),
+        )
+        .scalar_subquery()
+    )
+    taken = session.execute(
+        update(Step)
+        .where(
+            Step.id.in_([step.id for step in due]),
+            Step.queued.is_(None),
+            Step.state.in_(_TO_RUN),
+            held < share,
+        )
+        .values(queued=moment, sendings=Step.sendings + 1)
+        .returning(Step.name)
+        .execution_options(synchronize_session=False)
+    )
+    names = set(taken.scalars())
+    return [step.name for step in due if step.name in names]
+
+
+def without_place(session: Session, user_id: str, queue: Queue, most: int) -> list[str]:
+    """The oldest of a user's tasks whose next step is due at a queue and for which none is out."""
+    before = aliased(Step)
+    moment = now()
+    unfinished = exists().where(
+        before.task_id == Step.task_id,
+        before.position < Step.position,
+        before.state != "succeeded",
+    )
+    query = (
+        select(Task.id)
+        .join(Step)
+        .where(
+            Task.user_id == user_id,
+            Task.state.in_(OPEN),
+            Step.name.in_(_steps_of(queue)),
+            Step.state.in_(_TO_RUN),
+            Step.queued.is_(None),
+            or_(Step.not_before.is_(None), Step.not_before <= moment),
+            ~unfinished,
+        )
+        .group_by(Task.id, Task.created)
+        .order_by(Task.created, Task.id)
+        .limit(most)
+    )
+    return list(session.scalars(query))
+
+
 def recover(
-    session: Session, requeue: timedelta, *, not_for: Collection[str] = ()
+    session: Session,
+    requeue: timedelta,
+    *,
+    not_for: Collection[str] = (),
+    share: int | None = None,
+    lying: Callable[[Queue], int] | None = None,
 ) -> list[tuple[str, list[str]]]:
     """Find steps whose worker was lost, and such as should have been queued and were not.
 
@@ -301,35 +409,101 @@ def recover(
         requeue: how long a message may take to be received; doubled each time it was not,
             up to sixteen times, so that a long queue is not filled with repetitions.
         not_for: steps that are not brought by messages.
+        share: how many of a user's tasks may be at the workers of one queue; None: all of them.
+        lying: how many messages lie in a queue. A message that is overdue may still lie there: it
+            was lost only where fewer lie there than are to come. None: nobody can say.
 
     Returns:
-        Task ids, each with the steps that are to be queued.
+        Task ids, each with the steps that are to be queued; the users take turns.
     """
     moment = now()
-    found = []
     query = select(Task).where(Task.state.in_(OPEN)).options(selectinload(Task.steps))
-    for task in session.scalars(query):
+    tasks = list(session.scalars(query.order_by(Task.created, Task.id)))
+    stages = {
+        task.id: [step for step in _first_stage(task) if step.name not in not_for] for task in tasks
+    }
+    lost = _lost_at(stages.values(), lying)
+    held: dict[tuple[str, Queue | None], int] = {}
+    for task in tasks:
+        if any(_is_at_workers(step) for step in stages[task.id]):
+            place = (task.user_id, queue_of(stages[task.id][0].name))
+            held[place] = held.get(place, 0) + 1
+    turns: list[tuple[int, str, list[Step]]] = []
+    for task in tasks:
+        stage = stages[task.id]
         due = [
             step
-            for step in _first_stage(task)
-            if step.name not in not_for
-            and _may_run(step, moment)
-            and (step.state == "running" or _overdue(step, moment, requeue))
+            for step in stage
+            if _may_run(step, moment)
+            and _overdue(step, moment, requeue)
+            and (_is_no_message_out(step) or lost(queue_of(step.name)))
         ]
+        if not due:
+            continue
+        place = (task.user_id, queue_of(due[0].name))
+        if not any(_is_at_workers(step) for step in stage):
+            if share is not None and held.get(place, 0) >= share:
+                continue
+            held[place] = held.get(place, 0) + 1
+            turns.append((held[place], task.id, due))
+        else:
+            turns.append((0, task.id, due))  # it holds its place already
+    for _, _, due in turns:
         for step in due:
             step.queued = moment
             step.sendings += 1
-        if due:
-            found.append((task.id, [step.name for step in due]))
-    return found
+    return [
+        (task_id, [step.name for step in due])
+        for _, task_id, due in sorted(turns, key=lambda turn: turn[0])
+    ]
+
+
+def _lost_at(
+    stages: Iterable[list[Step]], lying: Callable[[Queue], int] | None
+) -> Callable[[Queue | None], bool]:
+    """Whether fewer messages lie in a queue than are to come out of it; looked at when asked."""
+    to_come: dict[Queue | None, int] = {}
+    for stage in stages:
+        for step in stage:
+            if step.queued is not None:
+                queue = queue_of(step.name)
+                to_come[queue] = to_come.get(queue, 0) + (step.state in _TO_RUN)
+    found: dict[Queue, bool] = {}
+
+    def lost(queue: Queue | None) -> bool:
+        if lying is None or queue is None:
+            return True
+        if queue not in found:
+            found[queue] = lying(queue) < max(to_come.get(queue, 0), 1)
+        return found[queue]
+
+    return lost
 
 
 def _overdue(step: Step, moment: datetime, requeue: timedelta) -> bool:
+    if step.queued is None or _is_no_message_out(step):
+        return True
+    return step.queued + requeue * 2 ** min(step.sendings, 4) <= moment
+
+
+def _is_no_message_out(step: Step) -> bool:
+    """Whether nothing was sent for a step yet, or what was sent came and was lost with a worker."""
     if step.queued is None:
         return True
-    if step.state == "waiting" and step.sendings == 0:
-        return step.queued <= moment  # the time of its next look, which nobody has asked for yet
-    return step.queued + requeue * 2 ** min(step.sendings, 4) <= moment
+    return step.state == "running" and (step.lease_until is None or step.queued <= step.lease_until)
+
+
+def _steps_of(queue: Queue) -> list[str]:
+    return [name for name, plan in STEPS.items() if plan.queue is queue]
+
+
+def _at_workers(step: Any) -> Any:
+    """The condition that a step runs or that a message for it is out."""
+    return or_(step.state == "running", and_(step.state.in_(_TO_RUN), step.queued.is_not(None)))
+
+
+def _is_at_workers(step: Step) -> bool:
+    return step.state == "running" or (step.state in _TO_RUN and step.queued is not None)
 
 
 def _first_stage(task: Task | None) -> list[Step]:

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, cast
 
-from sqlalchemy import CursorResult, update
+from sqlalchemy import CursorResult, func, select, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from gateway.database import Sessions
 from gateway.models import Heartbeat, now
@@ -27,6 +28,19 @@ def only_one(sessions: Sessions, name: str, at_most: timedelta) -> Iterator[bool
         if taken:
             with sessions.begin() as session:
                 session.merge(Heartbeat(name=f"lock:{name}", seen=now()))
+
+
+def one_at_a_time(session: Session, name: str) -> None:
+    """Hold a lock until the end of the session's transaction; whoever else wants it waits here.
+
+    So what is counted afterwards is still so when the transaction writes. PostgreSQL has locks of
+    any name; on SQLite it is the one lock of all writers.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
+        return
+    # Changes nothing; SQLite takes its lock for any statement that may write.
+    session.execute(update(Heartbeat).where(Heartbeat.name == "").values(name=""))
 
 
 def _take(sessions: Sessions, name: str, at_most: timedelta) -> bool:

@@ -142,7 +142,11 @@ class Event(Base):
 
 
 class NotificationRule(Base):
-    """Which events a user wants to hear of, and where; the address is stored encrypted."""
+    """Which events a user wants to hear of, and where; the address is stored encrypted.
+
+    ``failures`` counts those since something was last taken; after some of them the rule is left
+    alone until ``paused_until``. ``test_asked`` is when a test message was last asked for.
+    """
 
     __tablename__ = "notification_rules"
 
@@ -154,10 +158,16 @@ class NotificationRule(Base):
     created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
     tested: Mapped[datetime | None] = mapped_column(UtcDateTime)
     test_error: Mapped[str] = mapped_column(Text, default="")
+    test_asked: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    failures: Mapped[int] = mapped_column(default=0)
+    paused_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
 class Notification(Base):
-    """One message that a rule asks for; sent, or tried again."""
+    """One message that a rule asks for; sent, or tried again.
+
+    ``lease_until`` is set while it is on its way: a message for a worker is out, or one sends it.
+    """
 
     __tablename__ = "notifications"
     __table_args__ = (UniqueConstraint("event_id", "rule_id"),)
@@ -171,6 +181,16 @@ class Notification(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
     ended: Mapped[datetime | None] = mapped_column(UtcDateTime)
     error: Mapped[str] = mapped_column(Text, default="")
+
+
+class ModelName(Base):
+    """Whose a registered model's name is: of the user who asked for it first."""
+
+    __tablename__ = "model_names"
+
+    name: Mapped[str] = mapped_column(String(256), primary_key=True)
+    user_id: Mapped[str] = mapped_column(String(128))
+    created: Mapped[datetime] = mapped_column(UtcDateTime, default=now)
 
 
 class IdempotencyKey(Base):

@@ -4,16 +4,18 @@ import secrets
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy import exists, func, select, update
+from sqlalchemy.orm import Session, aliased, selectinload
 
-from components.errors import BadInput, NotFound
+from components.errors import BadInput, NotFound, TooManyRequests
 from gateway.events import touch
 from gateway.flows import FLOWS, STEPS, TRAINING
+from gateway.locks import one_at_a_time
 from gateway.models import Attempt, Step, Task, now
 from gateway.work import Work
 
 OPEN = ("queued", "running", "waiting")
+_OPEN_RETRY_SECONDS = 60
 
 
 def create_task(
@@ -30,6 +32,17 @@ def create_task(
     task.steps = _steps(FLOWS[kind], first=0)
     session.add(task)
     return task
+
+
+def check_open_tasks(session: Session, user_id: str, most: int) -> None:
+    """Raise TooManyRequests if a user has as many tasks that have not ended as one may have."""
+    one_at_a_time(session, f"tasks:{user_id}")
+    query = select(func.count()).where(Task.user_id == user_id, Task.state.in_(OPEN))
+    if (session.scalar(query) or 0) >= most:
+        raise TooManyRequests(
+            f"{most} tasks of yours have not ended: wait until some have, or cancel some.",
+            _OPEN_RETRY_SECONDS,
+        )
 
 
 def extend_task(session: Session, task: Task, kind: str, work: Work) -> None:
@@ -155,10 +168,16 @@ def unfinished_stages(task: Task) -> list[list[Step]]:
 
 def queue_depths(session: Session) -> dict[str, int]:
     """The number of steps that wait for a worker, by queue; the watcher's own is ``watcher``."""
+    before = aliased(Step)
+    unfinished = exists().where(
+        before.task_id == Step.task_id,
+        before.position < Step.position,
+        before.state != "succeeded",
+    )
     query = (
         select(Step.name, func.count())
         .join(Task)
-        .where(Task.state.in_(OPEN), Step.state == "pending", Step.queued.is_not(None))
+        .where(Task.state.in_(OPEN), Step.state == "pending", ~unfinished)
         .group_by(Step.name)
     )
     depths = dict.fromkeys([*{plan.queue for plan in STEPS.values()}, "watcher"], 0)

@@ -3,24 +3,24 @@
 import logging
 import os
 import socket
+import sys
 import threading
-from datetime import timedelta
 from typing import Any
 
 from celery import Celery, Task, signals
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from components.errors import StepFailed
 from components.settings import Settings
 from components.storage import open_storage
 from gateway.alive import sign_path
-from gateway.celery_app import DELIVER, NOTIFY, RECOVER, STEP, create_celery
+from gateway.celery_app import NOTIFY, STEP, create_celery
 from gateway.database import Sessions, open_database
 from gateway.dispatch import Dispatcher
-from gateway.flows import TRAINING
-from gateway.heartbeats import BEAT, WORKER, Heart, beat_once, queue_heartbeat
-from gateway.leases import claim_step, recover
+from gateway.heartbeats import WORKER, Heart, queue_heartbeat
+from gateway.leases import claim_step
 from gateway.logs import set_up_logs
 from gateway.models import Step
 from gateway.notifications.rules import TEST_RULE, send_test
@@ -64,26 +64,16 @@ def worker_app(settings: Settings | None = None) -> Celery:
     def step(self: Task, task_id: str, name: str) -> None:
         _run_step(self, process(), task_id, name)
 
-    @celery.task(name=RECOVER, ignore_result=True, expires=60)
-    def find_lost() -> None:
-        _recover(process())
-
-    @celery.task(name=DELIVER, ignore_result=True, expires=60)
-    def deliver() -> None:
-        from gateway.notifications.deliver import deliver_events
+    @celery.task(name=NOTIFY, ignore_result=True)
+    def notify(notification_id: int) -> None:
+        from gateway.notifications.deliver import send_notification, take_due
 
         here = process()
-        for notification in deliver_events(here.settings, here.sessions):
-            celery.send_task(NOTIFY, args=(notification,), ignore_result=True)
-
-    @celery.task(name=NOTIFY, bind=True, ignore_result=True, max_retries=None)
-    def notify(self: Task, notification_id: int) -> None:
-        from gateway.notifications.deliver import send_notification
-
-        here = process()
-        again_in = send_notification(here.settings, here.sessions, notification_id)
-        if again_in is not None:
-            raise self.retry(countdown=again_in)
+        # What is to be tried again waits in the database, not as a message.
+        send_notification(here.settings, here.sessions, notification_id)
+        # It has made room for another one.
+        for following in take_due(here.settings, here.sessions, lambda: sys.maxsize):
+            celery.send_task(NOTIFY, args=(following,), ignore_result=True)
 
     @celery.task(name=TEST_RULE, ignore_result=True, expires=300)
     def test_rule(rule_id: int) -> None:
@@ -119,10 +109,9 @@ def _run_step(message: Task, here: _Process, task_id: str, name: str) -> None:
             ) from error
 
     ended = here.runner.run(step, holder, limited)
-    if ended.outcome is Outcome.RETRIED:
-        raise message.retry(countdown=ended.again_in)
-    _hint_delivery(message)
+    _go_on(message, here, task_id, name)
     if ended.outcome is not Outcome.SUCCEEDED and not in_chord:
+        # What is to be tried again waits in the database, not as a message.
         raise Ignore
 
 
@@ -132,25 +121,13 @@ def _has_succeeded(here: _Process, task_id: str, name: str) -> bool:
         return session.scalar(query) == "succeeded"
 
 
-def _hint_delivery(message: Task) -> None:
-    """Events are sent on at once; beat sees to it if this message is lost."""
+def _go_on(message: Task, here: _Process, task_id: str, name: str) -> None:
+    """Queue what the end of a step makes room for; beat does it if this cannot."""
+    brings_next = bool(message.request.chain) or message.request.chord is not None
     try:
-        message.app.send_task(DELIVER, ignore_result=True)
-    except Exception:  # noqa: BLE001 (each transport has errors of its own)
-        logger.info("the broker did not take the hint to deliver events; beat gives it")
-
-
-def _recover(here: _Process) -> None:
-    beat_once(here.sessions, BEAT)
-    with here.sessions.begin() as session:
-        found = recover(
-            session,
-            timedelta(seconds=here.settings.requeue_seconds),
-            not_for=(TRAINING,),
-        )
-    for task_id, names in found:
-        logger.warning("steps are queued again: %s", ", ".join(names), extra={"task_id": task_id})
-        here.dispatcher.send(task_id, noted=True)
+        here.dispatcher.go_on(task_id, name, brings_next=brings_next)
+    except SQLAlchemyError:
+        logger.exception("what follows a step was not queued; beat does it later")
 
 
 def _connect_signals(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from gateway.models import NotificationRule
 from gateway.notifications.rules import (
     TEST_RULE,
     add_rule,
+    ask_for_test,
     list_rules,
     read_rule,
     told_events,
@@ -81,9 +82,11 @@ def test(
 ) -> TestQueued:
     """Send a test message to the rule's address.
 
-    A worker sends it, once: the rule's ``tested`` and ``test_error`` say what came of it.
+    A worker sends it, once: the rule's ``tested`` and ``test_error`` say what came of it. One of
+    yours is sent at a time, and a few a minute.
     """
     row = read_rule(session, rule_id, caller.scope)
+    ask_for_test(session, row)
     try:
         request.app.state.dispatcher.celery.send_task(TEST_RULE, (rule_id,), ignore_result=True)
     except Exception as error:

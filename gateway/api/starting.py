@@ -12,13 +12,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from starlette.datastructures import State
 
+from components.settings import Settings
 from gateway.announce import announce
 from gateway.dispatch import Dispatcher
 from gateway.idempotency import digest_of, make_once
 from gateway.keys import Caller
 from gateway.models import Task
 from gateway.schemas import Body
-from gateway.tasks import create_task
+from gateway.tasks import check_open_tasks, create_task
 from gateway.work import Work
 
 logger = logging.getLogger("actverse.gateway")
@@ -102,12 +103,18 @@ class Starter:
         content: str = "",
     ) -> tuple[str, bool]:
         """As ``start``, of a task that ``make`` stores."""
+        settings: Settings = self._state.settings
+
+        def make_another() -> Task:
+            check_open_tasks(session, user_id, settings.max_open_tasks)
+            return make()
+
         replayed = False
         if self._key is None:
-            task = make()
+            task = make_another()
         else:
             digest = digest_of(kind, user_id, body.model_dump(mode="json"), content)
-            task, replayed = make_once(session, caller.user_id, self._key, digest, make)
+            task, replayed = make_once(session, caller.user_id, self._key, digest, make_another)
         self._response.headers["Location"] = f"/status/{task.id}"
         if replayed:
             self._response.headers[REPLAYED] = "true"

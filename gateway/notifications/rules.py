@@ -5,15 +5,18 @@ shown without what is secret in it.
 """
 
 import logging
+import math
 from collections.abc import Collection
+from datetime import timedelta
 
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from components.errors import ActverseError, NotFound, Refused
+from components.errors import ActverseError, NotFound, Refused, TooManyRequests
 from components.settings import Settings
 from gateway.database import Sessions
 from gateway.events import EventName
+from gateway.locks import one_at_a_time
 from gateway.models import NotificationRule, now
 from gateway.sealing import seal, unseal
 
@@ -21,6 +24,7 @@ logger = logging.getLogger("actverse.notifications")
 
 TEST_RULE = "actverse.test_rule"
 MAX_RULES = 20
+_TESTS, _TESTS_WINDOW, _TEST_AGAIN = 5, timedelta(seconds=60), timedelta(seconds=15)
 _SEND_SECONDS = 20.0
 
 
@@ -40,6 +44,7 @@ def add_rule(
     from gateway.notifications.apprise_sender import check_target, hidden
 
     target = check_target(url, settings.allow_private_urls)
+    one_at_a_time(session, f"rules:{user_id}")
     query = select(func.count()).where(NotificationRule.user_id == user_id)
     if (session.scalar(query) or 0) >= MAX_RULES:
         raise Refused(f"There are {MAX_RULES} rules of yours already: delete one first.")
@@ -85,6 +90,44 @@ def read_rule(session: Session, rule_id: int, user_id: str | None) -> Notificati
 def told_events(rule: NotificationRule) -> list[EventName]:
     """The events that a rule tells of."""
     return [event for event in EventName if not rule.events or event.value in rule.events]
+
+
+def ask_for_test(session: Session, rule: NotificationRule) -> None:
+    """Note that a test message of a rule is asked for.
+
+    Raises:
+        TooManyRequests: if one of the user's is on its way, or too many were asked for.
+    """
+    one_at_a_time(session, f"rules:{rule.user_id}")
+    moment = now()
+    query = select(NotificationRule).where(
+        NotificationRule.user_id == rule.user_id,
+        NotificationRule.test_asked > moment - _TESTS_WINDOW,
+    )
+    recent = list(session.scalars(query.execution_options(populate_existing=True)))
+    asked = [one.test_asked for one in recent if one.test_asked is not None]
+    if any(_is_on_its_way(one) for one in recent):
+        raise TooManyRequests("A test message of yours is on its way: wait for it.", 5)
+    if rule.test_asked is not None and (until := rule.test_asked + _TEST_AGAIN) > moment:
+        raise _too_many_tests(until - moment)
+    if len(asked) >= _TESTS:
+        raise _too_many_tests(min(asked) + _TESTS_WINDOW - moment)
+    rule.test_asked = moment
+
+
+def _is_on_its_way(rule: NotificationRule) -> bool:
+    if rule.test_asked is None:
+        return False
+    return rule.tested is None or rule.tested < rule.test_asked
+
+
+def _too_many_tests(wait: timedelta) -> TooManyRequests:
+    seconds = max(1, math.ceil(wait.total_seconds()))
+    return TooManyRequests(
+        f"A rule is tested once in {_TEST_AGAIN.seconds} s and {_TESTS} of yours in "
+        f"{_TESTS_WINDOW.seconds} s: wait for {seconds} s.",
+        seconds,
+    )
 
 
 def send_test(settings: Settings, sessions: Sessions, rule_id: int) -> str:
