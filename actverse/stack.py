@@ -1,5 +1,5 @@
-"""The embedded stack on one machine: MLflow, Triton, the gateway, its worker and watcher, and
-Label Studio where it is asked for."""
+"""The embedded stack on one machine: MLflow, Triton, the gateway, its workers, beat and
+watcher, and Label Studio where it is asked for."""
 
 import fcntl
 import json
@@ -19,7 +19,13 @@ from actverse.label_studio import (
     label_studio_service,
     usual_port,
 )
-from actverse.roles import check_answers, gateway_command, watcher_command, worker_command
+from actverse.roles import (
+    beat_command,
+    check_answers,
+    gateway_command,
+    watcher_command,
+    worker_command,
+)
 from actverse.secrets import embedded_secret, fernet_key, write_secret
 from actverse.supervisor import Service, Supervisor
 from components.errors import BadInput, Refused, Unavailable
@@ -75,7 +81,7 @@ class Stack:
             )
         self.home = settings.home
         self.label_studio = label_studio
-        self.supervisor = Supervisor()
+        self.supervisor = Supervisor(str(settings.home), log_bytes=settings.log_bytes)
         self._lock: IO[str] | None = None
         self._shared_memory_prefix = ""
         self.settings = settings
@@ -120,8 +126,10 @@ class Stack:
 
     def _start(self, told: Callable[[str], None]) -> Addresses:
         from components.serving.server import triton_launch, triton_ready
-        from gateway.database import upgrade_database
+        from gateway.database import open_database, upgrade_database
         from gateway.flows import Queue
+        from gateway.heartbeats import BEAT, WATCHER, all_heard, queue_heartbeat
+        from gateway.models import now
 
         if self.label_studio:
             install_label_studio(self.settings.label_studio_env, told)
@@ -140,6 +148,12 @@ class Stack:
         # Short errands have a worker of their own: no long step keeps them waiting.
         step_queues = [queue for queue in Queue if queue is not Queue.NOTIFICATION]
         logs = self.home / "logs"
+        begun, sessions = now(), open_database(settings.database_url)
+
+        def heard(*names: str) -> Callable[[], bool]:
+            """Whether a service has shown itself, whatever the others do."""
+            return lambda: all_heard(sessions, names, since=begun)
+
         environment = {
             **settings.environment(secrets=True),
             # Its bars would fill the worker's log.
@@ -176,24 +190,28 @@ class Stack:
                     worker_command("worker", step_queues, settings.worker_slots),
                     environment,
                     logs / "worker.log",
-                    lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                    heard(*(queue_heartbeat(queue) for queue in step_queues)),
                 ),
                 Service(
                     "notifier",
-                    [
-                        *worker_command("notifier", [Queue.NOTIFICATION], 4),
-                        *("--beat", "--schedule", str(self.home / "beat-schedule")),
-                    ],
+                    worker_command("notifier", [Queue.NOTIFICATION], 4),
                     environment,
                     logs / "notifier.log",
-                    lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                    heard(queue_heartbeat(Queue.NOTIFICATION)),
+                ),
+                Service(
+                    "beat",
+                    beat_command(settings),
+                    environment,
+                    logs / "beat.log",
+                    heard(BEAT),
                 ),
                 Service(
                     "watcher",
                     watcher_command(),
                     environment,
                     logs / "watcher.log",
-                    lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                    heard(WATCHER),
                 ),
             ],
             told,

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from actverse.reaper import end_groups
+from actverse.log_files import LOG_BYTES, OLD_LOGS, rotate
+from actverse.reaper import MARK, end_groups, marked_groups
 from components.errors import Unavailable
 
 logger = logging.getLogger("actverse.supervisor")
@@ -57,16 +58,28 @@ class Supervisor:
     """Starts services and keeps them running until ``stop``.
 
     A service that dies is started again, at most five times in two minutes; then
-    ``failure`` says so. When this process is killed, a reaper ends all that it started.
+    ``failure`` says so. When this process is killed, a reaper ends all that it started; a
+    reaper that dies is started again. What outlives both, since both were killed at once, is
+    ended by the next supervisor with the same mark.
+
+    Args:
+        mark: what its services' processes are known by, unlike any other supervisor's.
+        log_bytes, old_logs: a log that has grown to this size is put aside, so many are left.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self, mark: str = "", *, log_bytes: int = LOG_BYTES, old_logs: int = OLD_LOGS
+    ) -> None:
         self.failure = ""
+        self._mark = mark
+        self._log_bytes, self._old_logs = log_bytes, old_logs
         self._running: dict[str, _Running] = {}
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._watch = threading.Thread(target=self._keep, name="supervisor", daemon=True)
         self._reaper: subprocess.Popen[bytes] | None = None
+        self._told: dict[str, None] = {}
+        self._log_fault = False
 
     def start(self, services: list[Service], told: Callable[[str], None] = lambda _: None) -> None:
         """Start services side by side and return when each is ready; ``told`` hears of each.
@@ -75,11 +88,8 @@ class Supervisor:
             Unavailable: if one dies or is not ready in time, with the end of its log.
         """
         if self._reaper is None:
-            self._reaper = subprocess.Popen(
-                [sys.executable, "-m", "actverse.reaper"],
-                stdin=subprocess.PIPE,
-                start_new_session=True,
-            )
+            self._end_left_behind()
+            self._reaper = _start_reaper()
         for service in services:
             running = _Running(service, self._launch(service), [time.monotonic()])
             self._running[service.name] = running
@@ -101,13 +111,32 @@ class Supervisor:
             self._running.clear()
         if self._reaper is not None and self._reaper.stdin is not None:
             self._tell("done")
-            self._reaper.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._reaper.stdin.close()
+            self._told.clear()
             self._reaper.wait()
             self._reaper = None
 
     def pid(self, name: str) -> int:
         """The process id of a service."""
         return self._running[name].process.pid
+
+    def _end_left_behind(self) -> None:
+        """End what an earlier supervisor with this mark has started and could not end."""
+        if groups := marked_groups(self._mark):
+            logger.warning("%d process groups of a killed stack are ended", len(groups))
+            end_groups(groups)
+
+    def _keep_reaper(self) -> None:
+        """Start a reaper that was killed again; the new one is told of all that runs."""
+        if self._reaper is None or self._reaper.poll() is None:
+            return
+        code = self._reaper.returncode
+        logger.warning("the reaper ended with code %s; it is started again", code)
+        with self._lock:
+            self._reaper = _start_reaper()
+            for line in list(self._told):
+                self._tell(line)
 
     def _end(self, services: list[_Running]) -> None:
         for running in services:
@@ -127,7 +156,7 @@ class Supervisor:
         with service.log.open("ab") as log:
             process = subprocess.Popen(
                 service.argv,
-                env=service.environment,
+                env={**service.environment, MARK: self._mark},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -137,6 +166,11 @@ class Supervisor:
         return process
 
     def _tell(self, line: str) -> None:
+        """Tell the reaper a line, and the one that is started in its place."""
+        if line.startswith("-"):
+            self._told.pop(f"+{line[1:]}", None)
+        else:
+            self._told[line] = None
         if self._reaper is not None and self._reaper.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._reaper.stdin.write(f"{line}\n".encode())
@@ -146,6 +180,7 @@ class Supervisor:
         service = running.service
         deadline = time.monotonic() + service.patience
         while not service.ready():
+            self._keep_reaper()
             if running.process.poll() is not None:
                 raise Unavailable(
                     f"{service.name} ended at its start (code {running.process.returncode}): "
@@ -160,9 +195,22 @@ class Supervisor:
 
     def _keep(self) -> None:
         while not self._stopping.wait(_POLL_SECONDS):
+            self._keep_reaper()
+            self._rotate_logs()
             for running in list(self._running.values()):
                 if running.process.poll() is not None and not self._restart(running):
                     return
+
+    def _rotate_logs(self) -> None:
+        for running in self._running.values():
+            try:
+                rotate(running.service.log, self._log_bytes, self._old_logs)
+            except OSError as error:
+                if not self._log_fault:
+                    logger.warning("%s could not be put aside: %s", running.service.log, error)
+                self._log_fault = True
+            else:
+                self._log_fault = False
 
     def _restart(self, running: _Running) -> bool:
         name, code = running.service.name, running.process.returncode
@@ -181,6 +229,14 @@ class Supervisor:
             running.process = self._launch(running.service)
             running.starts = [*recent, time.monotonic()]
         return True
+
+
+def _start_reaper() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "actverse.reaper"],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
 
 
 def _last_words(log: Path) -> str:

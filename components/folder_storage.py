@@ -1,5 +1,6 @@
 """A folder as the storage: what lies there is stored."""
 
+import errno
 import itertools
 import os
 import shutil
@@ -18,6 +19,7 @@ from components.storage import Storage, StoredFile, counted
 from components.storage_keys import checked_key, is_listed, walk
 
 _CHUNK = 2**20
+_CHECK_BYTES = 2**18
 
 
 @contextmanager
@@ -40,13 +42,20 @@ def folder_errors(root: Path) -> Iterator[None]:
 
 
 def check_folder(root: Path) -> None:
-    """See that files can be made in a folder.
+    """See that files can be made in a folder, and something be written to them.
 
     Raises:
         Unavailable: if it is gone or not writable.
+        StorageFull: if its disk is full.
     """
-    with folder_errors(root), tempfile.TemporaryFile(dir=root, prefix=".check."):
-        pass
+    with (
+        folder_errors(root),
+        disk_errors(f"the folder {root}"),
+        tempfile.TemporaryFile(dir=root, prefix=".check.", buffering=0) as file,
+    ):
+        # An empty file is made even where nothing fits; of a larger one a part may be written.
+        if file.write(bytes(_CHECK_BYTES)) < _CHECK_BYTES:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class FolderStorage(Storage):

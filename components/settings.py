@@ -146,6 +146,12 @@ class Settings(PipelineSettings):
         (), description="origins whose pages may call the gateway; none by default"
     )
     log_format: Literal["json", "text"] = "json"
+    log_bytes: int = Field(
+        20 * 2**20,
+        ge=2**16,
+        description="size at which the embedded stack puts a service's log aside, as NAME.log.1; "
+        "three such are left",
+    )
     labeling_poll_seconds: float = Field(
         5.0, gt=0, description="between two looks at labels that are being made"
     )

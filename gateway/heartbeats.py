@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import select
@@ -35,6 +35,17 @@ def missing(session: Session, names: Collection[str], within: timedelta) -> list
     """Those of ``names`` that have not shown themselves for ``within``."""
     query = select(Heartbeat.name).where(Heartbeat.seen >= now() - within)
     return sorted(set(names) - set(session.scalars(query)))
+
+
+def all_heard(sessions: Sessions, names: Collection[str], *, since: datetime) -> bool:
+    """Whether all of ``names`` have shown themselves since a moment; a database that is locked or
+    away has not heard of them."""
+    query = select(Heartbeat.name).where(Heartbeat.seen >= since, Heartbeat.name.in_(names))
+    try:
+        with sessions() as session:
+            return set(session.scalars(query)) == set(names)
+    except SQLAlchemyError:
+        return False
 
 
 class Heart(threading.Thread):

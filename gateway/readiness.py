@@ -18,6 +18,8 @@ from gateway.heartbeats import BEAT, WATCHER, queue_heartbeat
 from gateway.models import Heartbeat, now
 
 _FRESH = timedelta(seconds=10)
+# Beat shows itself as often as it has looked for lost steps, which takes its time under load.
+_FRESH_OF = {BEAT: timedelta(seconds=90)}
 _TOTAL_SECONDS, _PART_SECONDS, _KEPT_SECONDS = 2.0, 1.5, 1.0
 _DATABASE = "database"
 
@@ -79,22 +81,28 @@ class Readiness:
         """The database, and in it the signs of life of the background parts."""
         try:
             with self._sessions() as session:
-                query = select(Heartbeat.name).where(Heartbeat.seen >= now() - _FRESH)
-                alive = set(session.scalars(query))
+                moment, query = now(), select(Heartbeat.name, Heartbeat.seen)
+                alive = {
+                    name
+                    for name, seen in session.execute(query).tuples()
+                    if seen >= moment - _FRESH_OF.get(name, _FRESH)
+                }
         except SQLAlchemyError as error:
             raise Unavailable(f"It does not answer ({type(error).__name__}).") from error
         self._heard = {
-            part: ""
-            if heartbeat in alive
-            else f"Nothing was heard of it for {_FRESH.seconds} s: start it."
+            part: "" if heartbeat in alive else _not_heard(_FRESH_OF.get(heartbeat, _FRESH))
             for part, heartbeat in _background().items()
         }
+
+
+def _not_heard(within: timedelta) -> str:
+    return f"Nothing was heard of it for {within.seconds} s: start it."
 
 
 def checks(settings: Settings, storage: Storage) -> dict[str, Check]:
     """A look at each server and folder that the settings name; it raises what is wrong."""
     found: dict[str, Check] = {
-        "storage": storage.check,
+        "storage": lambda: _storage(settings, storage),
         "broker": lambda: _broker(settings),
     }
     if settings.mlflow_uri:
@@ -114,6 +122,15 @@ def _background() -> dict[str, str]:
     """The parts that show themselves in the database, with their heartbeats' names."""
     queues = {f"worker:{queue}": queue_heartbeat(queue) for queue in Queue}
     return {**queues, "beat": BEAT, "watcher": WATCHER}
+
+
+def _storage(settings: Settings, storage: Storage) -> None:
+    """The storage, and the home: what is worked on lies there, and on one machine the database."""
+    from components.folder_storage import check_folder
+
+    storage.check()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    check_folder(settings.home)
 
 
 def _broker(settings: Settings) -> None:
