@@ -67,7 +67,7 @@ def test_every_process_has_settings_that_are_accepted(
         assert settings.shape == "cluster"
         assert settings.root.startswith("s3://")
         assert settings.home == Path("/var/lib/actverse")
-        # Beat alone is given no secret but the broker's address.
+        # Beat alone is given no key, only addresses.
         assert settings.without_secrets == (workload.name == "beat")
         assert settings.broker_url.startswith("amqp")
         assert not settings.triton_shared_memory

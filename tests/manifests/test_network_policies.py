@@ -26,7 +26,7 @@ _ARROWS = {
     "worker-inference": {"postgres", "rabbitmq", "redis", "s3", "mlflow", "triton"},
     "worker-import": {"postgres", "rabbitmq", "redis", "s3", "mlflow"},
     "worker-notification": {"postgres", "rabbitmq", "redis"},
-    "beat": {"rabbitmq"},
+    "beat": {"postgres", "rabbitmq", "redis"},
     "watcher": {"postgres", "rabbitmq", "redis", "s3", "mlflow", "triton"},
     "actverse-prepare": {"postgres", "mlflow"},
     "mlflow": {"postgres", "s3", "gateway"},
