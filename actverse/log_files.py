@@ -26,7 +26,7 @@ def rotate(log: Path, most_bytes: int, old: int) -> bool:
         if newer.exists():
             newer.replace(_aside(log, number))
     try:
-        with log.open("r+b") as full, _aside(log, 1).open("wb") as aside:
+        with log.open("r+b") as full, _aside(log, 1).open("wb", buffering=0) as aside:
             # Its copy ends where nothing more is found: that is where it is emptied at once.
             shutil.copyfileobj(full, aside, 2**20)
             full.truncate(0)

@@ -1,8 +1,9 @@
 """Ends what a supervisor left behind when it was killed. ``python -m actverse.reaper``
 
-The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input. When
-that ends without ``done``, the supervisor is gone: every process group still listed is
-ended. Standard library only, so that it costs little memory and starts at once.
+The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input, and ``@mark``
+by which its processes are known. When that ends without ``done``, the supervisor is gone: every
+process group still listed is ended, and each other one with a process of that mark. Standard
+library only, so that it costs little memory and starts at once.
 """
 
 import contextlib
@@ -56,12 +57,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     groups: set[int] = set()
+    mark = ""
     for line in sys.stdin:
         if line.strip() == "done":
             return
+        if line[0] == "@":
+            mark = line[1:].rstrip("\n")
+            continue
         change = groups.add if line[0] == "+" else groups.discard
         change(int(line[1:]))
-    end_groups(groups)
+    end_groups(groups | marked_groups(mark))
 
 
 if __name__ == "__main__":

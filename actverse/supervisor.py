@@ -90,6 +90,8 @@ class Supervisor:
         if self._reaper is None:
             self._end_left_behind()
             self._reaper = _start_reaper()
+            if self._mark:
+                self._tell(f"@{self._mark}")
         for service in services:
             running = _Running(service, self._launch(service), [time.monotonic()])
             self._running[service.name] = running

@@ -185,6 +185,106 @@ def test_a_service_that_keeps_dying_is_a_failure(supervisor: Supervisor, tmp_pat
     assert "sample died" in supervisor.failure
 
 
+KEEP = """
+import os, sys, time, pathlib
+from actverse.supervisor import Service, Supervisor
+folder, code, mark = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+service = Service("sample", [sys.executable, "-c", code, str(folder)],
+                  dict(os.environ), folder / "log", (folder / "pids").exists)
+supervisor = Supervisor(mark)
+supervisor.start([service])
+(folder / "reaper.tmp").write_text(str(supervisor._reaper.pid))
+(folder / "reaper.tmp").rename(folder / "reaper")
+before = supervisor._reaper.pid
+while supervisor._reaper.pid == before:
+    time.sleep(0.01)
+(folder / "again").touch()
+time.sleep(600)
+"""
+
+
+def test_a_killed_reaper_is_started_again_and_knows_all(tmp_path: Path):
+    command = [sys.executable, "-c", KEEP, str(tmp_path), BEGIN + SERVER, ""]
+    process = subprocess.Popen(command)
+    try:
+        _until((tmp_path / "reaper").exists)
+        pids = _pids(tmp_path)
+        os.kill(int((tmp_path / "reaper").read_text()), signal.SIGKILL)
+        _until((tmp_path / "again").exists)
+    finally:
+        process.kill()
+        process.wait()
+    _until(lambda: not any(_alive(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("leader", ["lives", "is gone"])
+@pytest.mark.parametrize("child", ["beside it", "in a session of its own"])
+def test_what_outlived_supervisor_and_reaper_is_ended_by_the_next_one(
+    tmp_path: Path, leader: str, child: str
+):
+    own = SERVER.replace('time.sleep(600)"])', 'time.sleep(600)"], start_new_session=True)')
+    code = BEGIN + (own if child != "beside it" else SERVER)
+    for name in ("mine", "another"):
+        (tmp_path / name).mkdir()
+    processes = [
+        subprocess.Popen([sys.executable, "-c", KEEP, str(folder), code, str(folder)])
+        for folder in (tmp_path / "mine", tmp_path / "another")
+    ]
+    mine, another = tmp_path / "mine", tmp_path / "another"
+    supervisor = Supervisor(str(mine))
+    try:
+        _until(lambda: (mine / "reaper").exists() and (another / "reaper").exists())
+        # So that it has no moment to start another one.
+        processes[0].send_signal(signal.SIGSTOP)
+        os.kill(int((mine / "reaper").read_text()), signal.SIGKILL)
+        processes[0].kill()
+        processes[0].wait()
+        pids = _pids(mine)
+        if leader == "is gone":
+            os.kill(pids[0], signal.SIGKILL)
+            _until(lambda: not _alive(pids[0]))
+        assert _alive(pids[1]), "nobody is left to end it"
+        (mine / "pids").unlink()
+        supervisor.start([_service(mine)])
+        assert not any(_alive(pid) for pid in pids)
+        assert all(_alive(pid) for pid in (*_pids(mine), *_pids(another))), "only what it left"
+    finally:
+        supervisor.stop()
+        for process in processes:
+            process.kill()
+            process.wait()
+    _until(lambda: not any(_alive(pid) for pid in _pids(another)))
+
+
+def test_a_log_that_is_full_is_put_aside_while_its_service_writes(tmp_path: Path):
+    code = """
+tell(os.getpid())
+number = 0
+while True:
+    print(f"{number:09d} " + "x" * 90, flush=True)
+    number += 1
+    time.sleep(0.0002)
+"""
+    most, old = 20_000, 3
+    supervisor = Supervisor(log_bytes=most, old_logs=old)
+    log = tmp_path / "sample.log"
+    oldest = tmp_path / "sample.log.3"
+    supervisor.start([_service(tmp_path, code)])
+    try:
+        _until(oldest.exists)
+        before = oldest.read_text()
+        _until(lambda: oldest.read_text() != before)
+    finally:
+        supervisor.stop()
+    assert sorted(path.name for path in tmp_path.glob("*.log*")) == [
+        "sample.log", "sample.log.1", "sample.log.2", "sample.log.3",
+    ]  # fmt: skip
+    newest = (tmp_path / "sample.log.1").read_text().splitlines()[-2][:9]
+    # The service's own file goes on where the copy has ended, at its new beginning.
+    first = next(line for line in log.read_text().splitlines() if len(line) == 100)[:9]
+    assert 0 < int(first) - int(newest) < 100
+
+
 def test_a_killed_supervisor_leaves_no_process(tmp_path: Path):
     code = (
         "import os, sys, time, pathlib\n"

@@ -1,9 +1,13 @@
 """Alive and ready: what is missing is named, whatever it is, and nothing hangs on it."""
 
+import contextlib
+import os
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +22,7 @@ from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.flows import Queue
 from gateway.heartbeats import BEAT, WATCHER, beat_once, queue_heartbeat
+from gateway.models import Heartbeat, now
 from tests.helpers.kfp_server import kfp_server
 from tests.helpers.servers import free_ports, wait_until
 
@@ -80,6 +85,61 @@ def test_a_storage_that_is_gone_is_named(settings: Settings):
     client = _client(settings)
     settings.layout.root.rename(settings.home / "elsewhere")
     assert _missing(client) == {"storage"}
+
+
+@pytest.mark.usefixtures("beating")
+@pytest.mark.parametrize("seconds", [15, 45, 75])
+def test_a_beat_that_is_slow_under_load_is_there(
+    settings: Settings, sessions: Sessions, seconds: int
+):
+    with sessions.begin() as session:
+        session.get_one(Heartbeat, BEAT).seen = now() - timedelta(seconds=seconds)
+    assert _client(settings).get("/readyz").status_code == 200
+    with sessions.begin() as session:
+        session.get_one(Heartbeat, BEAT).seen = now() - timedelta(seconds=200)
+    assert _missing(_client(settings)) == {"beat"}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    command = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    if (mounted := subprocess.run(command, capture_output=True, text=True)).returncode:
+        pytest.skip(f"no small file system can be mounted: {mounted.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.usefixtures("beating")
+@pytest.mark.parametrize(
+    ("full", "missing"),
+    [("root", {"storage"}), ("home", {"storage", "broker"})],
+)
+def test_a_full_disk_is_named(
+    settings: Settings, small_disk: Path, monkeypatch, full: str, missing: set[str]
+):
+    monkeypatch.setattr(readiness, "_KEPT_SECONDS", 0.0)
+    there = small_disk / full
+    there.mkdir()
+    changes: dict[str, Any] = {full: str(there) if full == "root" else there}
+    if full == "home":
+        changes["root"] = settings.root
+    client = _client(Settings(**{**settings.model_dump(), **changes}))
+    assert client.get("/readyz").status_code == 200
+    filler = small_disk / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    assert _missing(client) == missing
+    assert "No space is left" in client.get("/readyz").text
+    filler.unlink()
+    assert client.get("/readyz").status_code == 200
 
 
 def _unused() -> str:

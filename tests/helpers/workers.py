@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass
 class Workers:
-    """The background parts of one gateway: a worker for the steps, one for errands, with beat."""
+    """The background parts of one gateway: a worker for the steps, one for errands, beat."""
 
     settings: Settings
     sessions: Sessions
@@ -58,9 +58,9 @@ class Workers:
         if Queue.NOTIFICATION in self.queues:
             self._celery(
                 *("errands", [Queue.NOTIFICATION.value], "--concurrency", "4"),
-                *("--pool", "threads", "--beat"),
-                *("--schedule", str(self.settings.home / "beat-schedule")),
+                *("--pool", "threads"),
             )
+            self.start_beat()
         if gateway:
             self.gateway_port = self.gateway_port or free_ports(1)[0]
             self._run(
@@ -70,6 +70,11 @@ class Workers:
             wait_until(self._gateway_answers, 60, "the gateway")
         if wait:
             wait_until(self._alive, 60, "the workers")
+
+    def start_beat(self) -> None:
+        """Start beat alone."""
+        schedule = str(self.settings.home / "beat-schedule")
+        self._run("celery", "--app", self.app, "beat", "--schedule", schedule, "--pidfile", "")
 
     def kill(self) -> None:
         """End every process, and what it started, as a power cut would."""

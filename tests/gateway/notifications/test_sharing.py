@@ -108,7 +108,7 @@ def test_what_still_lies_on_the_broker_is_not_queued_again(settings, sessions, w
 def test_an_address_that_fails_again_and_again_is_left_alone(settings, sessions):
     """Many rules to where nobody answers, many events: few messages, whatever time goes by."""
     (nobody,) = free_ports(1)
-    rules = _rules(sessions, settings, nobody, 3, "ada")
+    rules = _rules(sessions, settings, nobody, 2, "ada")
     _fail(sessions, "ada", 30)
     sent = 0
     for _ in range(40):
@@ -123,7 +123,7 @@ def test_an_address_that_fails_again_and_again_is_left_alone(settings, sessions)
     assert sent <= 3 * len(rules) + A_USER_AT_ONCE
     assert deliver_events(settings, sessions) == []
     with sessions() as session:
-        assert session.scalar(select(func.count()).select_from(Notification)) == 90
+        assert session.scalar(select(func.count()).select_from(Notification)) == 60
         before = set(session.scalars(select(NotificationRule.paused_until)))
     assert min(before) > now() + timedelta(seconds=30)
 
@@ -141,17 +141,16 @@ def test_an_address_that_fails_again_and_again_is_left_alone(settings, sessions)
 def test_an_address_that_answers_again_is_told_all(settings, sessions, web):
     web.scripts["/ada"] = [body(b"", 503)] * 3 + [body(b"", 200)]
     _rules(sessions, settings, web.port, 1, "ada")
-    _fail(sessions, "ada", 4)
-    for _ in range(12):
+    _fail(sessions, "ada", 2)
+    for _ in range(6):
         for notification in deliver_events(settings, sessions):
             send_notification(settings, sessions, notification)
         _ripen(sessions)
         _end_pauses(sessions)
     with sessions() as session:
         assert set(session.scalars(select(Notification.state))) == {"sent"}
-        (rule,) = session.scalars(select(NotificationRule))
-        assert (rule.failures, rule.paused_until) == (0, None) or rule.failures == 0
-    assert len(web.requests["/ada"]) == 4 + 3
+        assert session.scalars(select(NotificationRule.failures)).one() == 0
+    assert len(web.requests["/ada"]) == 2 + 3
 
 
 def test_what_waits_too_long_is_given_up_and_says_so(settings, sessions, web):
@@ -180,24 +179,23 @@ def test_a_rule_has_so_many_waiting_messages_at_most(settings, sessions, web, mo
 
 
 def test_a_user_is_told_so_much_an_hour_and_the_rest_later(settings, sessions, web):
-    settings.notifications_per_hour = 3
+    settings.notifications_per_hour = 1
     _rules(sessions, settings, web.port, 1, "ada")
     _fail(sessions, "ada", 6)
-    for _ in range(6):
+    for _ in range(4):
         for notification in deliver_events(settings, sessions):
             send_notification(settings, sessions, notification)
-    told = len(web.requests["/ada"])
-    assert 3 <= told <= 4, "what was on its way when the third was sent may be the fourth"
+    assert len(web.requests["/ada"]) <= 2, "two are on their way at once"
     with sessions.begin() as session:
         session.execute(update(Notification).values(ended=now() - timedelta(hours=2)))
     assert deliver_events(settings, sessions)
 
 
-def test_of_300_tests_one_is_on_its_way(settings: Settings, sessions: Sessions, api_key: str):
+def test_of_a_hundred_tests_one_is_on_its_way(settings: Settings, sessions: Sessions, api_key: str):
     client = TestClient(create_app(settings), headers={"X-API-Key": api_key})
     rules = _rules(sessions, settings, 9, 3, "ada")
-    answers = [client.post(f"/notifications/rules/{rules[n % 3]}/test") for n in range(300)]
-    assert [answer.status_code for answer in answers] == [202] + [429] * 299
+    answers = [client.post(f"/notifications/rules/{rules[n % 3]}/test") for n in range(100)]
+    assert [answer.status_code for answer in answers] == [202] + [429] * 99
     assert all(int(answer.headers["retry-after"]) > 0 for answer in answers[1:])
     with create_celery(settings).connection_for_read() as connection:
         channel = connection.default_channel
