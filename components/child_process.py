@@ -69,6 +69,9 @@ class Limits:
     processes: float = math.inf
 
 
+UNLIMITED = Limits()
+
+
 @dataclass(frozen=True)
 class End:
     """How a process ended.
@@ -154,7 +157,7 @@ def call_apart(
     function: Callable[..., Any],
     arguments: Mapping[str, Any],
     *,
-    limits: Limits = Limits(),
+    limits: Limits = UNLIMITED,
     environment: Mapping[str, str] | None = None,
     look: Callable[[], None] = lambda: None,
 ) -> Any:
@@ -265,11 +268,15 @@ def die_with_parent(parent: int) -> None:
     Args:
         parent: the parent's process id, as that one knows it.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    adopt_strays()
     if os.getppid() != parent:  # it was gone before
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def adopt_strays() -> None:
+    """Let the kernel give to this process what is started below it and loses its parent."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _processes(pids: list[int]) -> dict[int, psutil.Process]:

@@ -1,11 +1,14 @@
 """Work that does not end, takes too much or breaks, for what has to end it."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import numpy
 
 from components import errors
 
@@ -27,6 +30,16 @@ def spin() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})
     while True:
         pass
+
+
+def wait() -> None:
+    """Never end, but as anybody who is told to."""
+    signal.pause()
+
+
+def draw() -> list[float]:
+    """Return random numbers, of Python and of NumPy."""
+    return [random.random(), float(numpy.random.random())]
 
 
 def take(mebibytes: int) -> None:
