@@ -120,6 +120,7 @@ class Stack:
 
     def _start(self, told: Callable[[str], None]) -> Addresses:
         from components.serving.server import triton_launch, triton_ready
+        from gateway.alive import is_alive, worker_sign
         from gateway.database import upgrade_database
         from gateway.flows import Queue
 
@@ -177,6 +178,7 @@ class Stack:
                     environment,
                     logs / "worker.log",
                     lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                    works=lambda: is_alive(worker_sign(self.home, "worker")),
                 ),
                 Service(
                     "notifier",
@@ -187,6 +189,7 @@ class Stack:
                     environment,
                     logs / "notifier.log",
                     lambda: _answers(f"{settings.gateway_uri}/readyz"),
+                    works=lambda: is_alive(worker_sign(self.home, "notifier")),
                 ),
                 Service(
                     "watcher",

@@ -35,6 +35,8 @@ class Service:
         ready: a real probe; true when it serves.
         patience: seconds it may take to become ready.
         relied_on: whether others ask it also while they end, so that it ends after them.
+        works: whether it shows that it works, where it shows it: one that lives and does not,
+            ``patience`` after its start, is ended and started again.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Service:
     ready: Callable[[], bool]
     patience: float = 90.0
     relied_on: bool = False
+    works: Callable[[], bool] | None = None
 
 
 @dataclass
@@ -51,12 +54,19 @@ class _Running:
     service: Service
     process: subprocess.Popen[bytes]
     starts: list[float] = field(default_factory=list)
+    launched: float = field(default_factory=time.monotonic)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has had the time to show that it works, and does not."""
+        works, since = self.service.works, time.monotonic() - self.launched
+        return works is not None and since > self.service.patience and not works()
 
 
 class Supervisor:
     """Starts services and keeps them running until ``stop``.
 
-    A service that dies is started again, at most five times in two minutes; then
+    A service that dies or hangs is started again, at most five times in two minutes; then
     ``failure`` says so. When this process is killed, a reaper ends all that it started.
     """
 
@@ -161,6 +171,10 @@ class Supervisor:
     def _keep(self) -> None:
         while not self._stopping.wait(_POLL_SECONDS):
             for running in list(self._running.values()):
+                if running.process.poll() is None and running.hangs:
+                    logger.error("%s lives and does not work; it is ended", running.service.name)
+                    end_groups({running.process.pid}, patience=2.0)
+                    running.process.wait()
                 if running.process.poll() is not None and not self._restart(running):
                     return
 
@@ -179,7 +193,8 @@ class Supervisor:
         logger.warning("%s ended with code %s; it is started again", name, code)
         with self._lock:
             running.process = self._launch(running.service)
-            running.starts = [*recent, time.monotonic()]
+            running.launched = time.monotonic()
+            running.starts = [*recent, running.launched]
         return True
 
 

@@ -42,6 +42,8 @@ _LOOKS = 40
 _DEATH_SECONDS = 2.0
 """How long what was killed is waited for: it may hang in the kernel."""
 _MAX_ANSWER = 16 * 2**20
+_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
+"""What the container may use; there since cgroup v2, which is where all of it is ended."""
 _WORK, _ANSWER = "work.json", "answer.json"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -258,6 +260,14 @@ def memory_of(process: psutil.Process) -> int:
     except psutil.Error:  # it has ended in between
         return 0
     return int(memory.rss - memory.shared)
+
+
+def container_memory() -> float:
+    """Return the bytes that this container may use; infinite where there is no such limit."""
+    try:
+        return int(_MEMORY_MAX.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no cgroup v2; "max"
+        return math.inf
 
 
 def die_with_parent(parent: int) -> None:

@@ -65,13 +65,18 @@ class ForkServer:
 
     Args:
         modules: what the server imports before its first fork.
+        begin: a module's function that the server calls after that, once.
         environment: the whole of the server's; this process's by default.
     """
 
     def __init__(
-        self, modules: Sequence[str], environment: Mapping[str, str] | None = None
+        self,
+        modules: Sequence[str],
+        begin: Callable[[], None] | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._modules = list(modules)
+        self._begin_with = name_of(begin) if begin is not None else ""
         self._environment = None if environment is None else dict(environment)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -190,7 +195,10 @@ class ForkServer:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-m", __name__, str(theirs.fileno()), *self._modules],
+                [
+                    *(sys.executable, "-X", "faulthandler", "-m", __name__),
+                    *(str(theirs.fileno()), self._begin_with, *self._modules),
+                ],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
@@ -483,10 +491,12 @@ def do_nothing() -> None:
     """Do nothing: a child that has done it shows that children can be had."""
 
 
-def _main(number: int, modules: Sequence[str]) -> None:
+def _main(number: int, begin: str, modules: Sequence[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for module in modules:
         importlib.import_module(module)
+    if begin:
+        pkgutil.resolve_name(begin)()
     # The kernel gives to this process what its children leave.
     adopt_strays()
     gc.collect()
@@ -498,4 +508,4 @@ def _main(number: int, modules: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), sys.argv[2:])
+    _main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])

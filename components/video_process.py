@@ -5,23 +5,27 @@ whose memory runs out is ended here before the container's does: Kubernetes woul
 the container, us too, and the video would end its run.
 """
 
-import math
 import pkgutil
 import signal
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-from components.child_process import ChildEnded, Limit, Limits, call_apart, memory_of, name_of
+from components.child_process import (
+    ChildEnded,
+    Limit,
+    Limits,
+    call_apart,
+    container_memory,
+    memory_of,
+    name_of,
+)
 from components.errors import StepFailed
 from components.pipeline_step import PipelineStep
 from components.video_outcome import VideoOutcome, settle
 
-_MEMORY_MAX = Path("/sys/fs/cgroup/memory.max")
-"""What the container may use; there since cgroup v2, which is where all of it is ended."""
 _MEMORY_SHARE = 0.85
 """Of that: what is allocated between two looks has to fit above it."""
 
@@ -39,7 +43,7 @@ def settle_apart(
     """
     if outcome.failed:
         return settle(outcome, step, partial(work, **arguments))
-    limit = _memory_limit()
+    limit = container_memory()
     # The rest is for the process, with the programs that it starts.
     left = _MEMORY_SHARE * limit - memory_of(psutil.Process())
     task = {"step": step, "work": name_of(work), "arguments": arguments}
@@ -64,13 +68,6 @@ def _settle(
 ) -> dict[str, Any]:
     done = partial(pkgutil.resolve_name(work), **arguments)
     return settle(VideoOutcome.model_validate(before), step, done).model_dump()
-
-
-def _memory_limit() -> float:
-    try:
-        return int(_MEMORY_MAX.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no cgroup v2; "max"
-        return math.inf
 
 
 def _starved(step: str, limit: float) -> str:

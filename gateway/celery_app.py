@@ -12,6 +12,7 @@ from gateway.flows import Queue
 
 STEP, CHORD_END = "actverse.step", "celery.chord_unlock"
 RECOVER, DELIVER, NOTIFY = "actverse.recover", "actverse.deliver_events", "actverse.notify"
+PROBE = "actverse.probe"
 
 
 def create_celery(settings: Settings, *, results: bool = False) -> Celery:
@@ -32,6 +33,9 @@ def create_celery(settings: Settings, *, results: bool = False) -> Celery:
         task_default_queue=Queue.NOTIFICATION.value,
         task_serializer="json",
         accept_content=["json"],
+        # Steps run in child processes that the worker starts by itself (gateway.step_processes);
+        # a pool of processes shares a lock, which is held for ever by one that is killed.
+        worker_pool="threads",
         # A message is done with when its work is: a worker that dies gives it back.
         task_acks_late=True,
         task_reject_on_worker_lost=True,

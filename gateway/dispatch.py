@@ -11,6 +11,7 @@ from gateway.celery_app import STEP
 from gateway.database import Sessions
 from gateway.flows import STEPS, TRAINING
 from gateway.models import Step, now
+from gateway.step_limits import limits_of
 from gateway.tasks import OPEN, read_task, unfinished_stages
 
 logger = logging.getLogger("actverse.dispatch")
@@ -92,9 +93,8 @@ class Dispatcher:
         return canvas[0] if len(canvas) == 1 else chain(*canvas, app=self.celery)
 
     def _signature(self, task_id: str, name: str, ignore_result: bool = True) -> Any:
-        seconds = self.settings.step_timeout
-        if name == "download":
-            seconds = min(seconds, self.settings.download_timeout + 60)
+        # The worker keeps the time of a step; what does not end then is ended with its process.
+        seconds = limits_of(name, self.settings).seconds
         return self.celery.signature(
             STEP,
             args=(task_id, name),

@@ -17,7 +17,8 @@ from gateway.flows import Queue
 from gateway.heartbeats import BEAT, WATCHER, queue_heartbeat
 from gateway.models import Heartbeat, now
 
-_FRESH = timedelta(seconds=10)
+# Under mere load some seconds pass; what is told after it is that work is held up.
+_FRESH = timedelta(seconds=30)
 _TOTAL_SECONDS, _PART_SECONDS, _KEPT_SECONDS = 2.0, 1.5, 1.0
 _DATABASE = "database"
 
