@@ -39,22 +39,18 @@ def gateway_command(settings: Settings) -> list[str]:
 
 
 def worker_command(name: str, queues: Sequence[str], slots: int) -> list[str]:
-    """A Celery worker of some queues; one that only notifies needs no processes of its own.
+    """A Celery worker of some queues.
 
     Args:
         name: told apart by it in the logs.
         queues: of ``gateway.flows.Queue``.
         slots: how many messages at once.
     """
-    from gateway.flows import Queue
-
-    light = list(queues) == [Queue.NOTIFICATION]
     return [
         *(sys.executable, "-m", "celery", "--app", "gateway.celery_app:app", "worker"),
         *("--hostname", f"{name}@%h", "--queues", ",".join(queues), "--concurrency", str(slots)),
         # They need not know of each other.
         *("--without-gossip", "--without-mingle", "--without-heartbeat"),
-        *(("--pool", "threads") if light else ()),
     ]
 
 
@@ -85,6 +81,9 @@ def serve(role: Role, queues: Sequence[str] = (), slots: int | None = None) -> N
     argv = _command(Role(role), settings, queues, slots)
     _role_path(settings).parent.mkdir(parents=True, exist_ok=True)
     _role_path(settings).write_text(role, encoding="ascii")
+    if slots:
+        # By it the machine's memory is shared out.
+        os.environ["ACTVERSE_WORKER_SLOTS"] = str(slots)
     # Its bars would fill the log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.execv(argv[0], argv)  # noqa: S606 (a list, and no shell)
@@ -116,7 +115,7 @@ def check_health(role: Role | None) -> None:
         role: by default the one that was started here; where none was, the settings are
             looked at alone.
     """
-    from gateway.alive import FRESH_SECONDS, is_alive, sign_path
+    from gateway.alive import FRESH_SECONDS, is_a_worker_alive, is_alive, sign_path
 
     settings = Settings()
     role = role or _role_here(settings)
@@ -124,7 +123,11 @@ def check_health(role: Role | None) -> None:
         return
     if role is Role.GATEWAY:
         check_answers(f"http://{_reachable(settings.host)}:{settings.gateway_port}/healthz")
-    elif not is_alive(sign_path(settings.home, role)):
+    elif not (
+        is_a_worker_alive(settings.home)
+        if role is Role.WORKER
+        else is_alive(sign_path(settings.home, role))
+    ):
         raise Unavailable(
             f"The {role} has shown no sign of life for {FRESH_SECONDS:g} s: read its log."
         )

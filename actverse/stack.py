@@ -126,6 +126,7 @@ class Stack:
 
     def _start(self, told: Callable[[str], None]) -> Addresses:
         from components.serving.server import triton_launch, triton_ready
+        from gateway.alive import is_alive, worker_sign
         from gateway.database import open_database, upgrade_database
         from gateway.flows import Queue
         from gateway.heartbeats import BEAT, WATCHER, all_heard, queue_heartbeat
@@ -191,6 +192,7 @@ class Stack:
                     environment,
                     logs / "worker.log",
                     heard(*(queue_heartbeat(queue) for queue in step_queues)),
+                    works=lambda: is_alive(worker_sign(self.home, "worker")),
                 ),
                 Service(
                     "notifier",
@@ -198,6 +200,7 @@ class Stack:
                     environment,
                     logs / "notifier.log",
                     heard(queue_heartbeat(Queue.NOTIFICATION)),
+                    works=lambda: is_alive(worker_sign(self.home, "notifier")),
                 ),
                 Service(
                     "beat",

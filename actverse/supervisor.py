@@ -36,6 +36,8 @@ class Service:
         ready: a real probe; true when it serves.
         patience: seconds it may take to become ready.
         relied_on: whether others ask it also while they end, so that it ends after them.
+        works: whether it shows that it works, where it shows it: one that lives and does not,
+            ``patience`` after its start, is ended and started again.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Service:
     ready: Callable[[], bool]
     patience: float = 90.0
     relied_on: bool = False
+    works: Callable[[], bool] | None = None
 
 
 @dataclass
@@ -52,12 +55,19 @@ class _Running:
     service: Service
     process: subprocess.Popen[bytes]
     starts: list[float] = field(default_factory=list)
+    launched: float = field(default_factory=time.monotonic)
+
+    @property
+    def hangs(self) -> bool:
+        """Whether it has had the time to show that it works, and does not."""
+        works, since = self.service.works, time.monotonic() - self.launched
+        return works is not None and since > self.service.patience and not works()
 
 
 class Supervisor:
     """Starts services and keeps them running until ``stop``.
 
-    A service that dies is started again, at most five times in two minutes; then
+    A service that dies or hangs is started again, at most five times in two minutes; then
     ``failure`` says so. When this process is killed, a reaper ends all that it started; a
     reaper that dies is started again. What outlives both, since both were killed at once, is
     ended by the next supervisor with the same mark.
@@ -200,6 +210,10 @@ class Supervisor:
             self._keep_reaper()
             self._rotate_logs()
             for running in list(self._running.values()):
+                if running.process.poll() is None and running.hangs:
+                    logger.error("%s lives and does not work; it is ended", running.service.name)
+                    end_groups({running.process.pid}, patience=2.0)
+                    running.process.wait()
                 if running.process.poll() is not None and not self._restart(running):
                     return
 
@@ -229,7 +243,8 @@ class Supervisor:
         logger.warning("%s ended with code %s; it is started again", name, code)
         with self._lock:
             running.process = self._launch(running.service)
-            running.starts = [*recent, time.monotonic()]
+            running.launched = time.monotonic()
+            running.starts = [*recent, running.launched]
         return True
 
 

@@ -112,6 +112,24 @@ class Settings(PipelineSettings):
     step_timeout: float = Field(
         6 * 3600.0, gt=0, description="seconds that one attempt of a step may take"
     )
+    step_memory: int = Field(
+        0,
+        ge=0,
+        description="bytes that one step may use; 0: a share of the machine's or container's "
+        "memory for each slot, 8 GiB at most",
+    )
+    import_timeout: float = Field(
+        1200.0, gt=0, description="seconds that a step may take which runs a model somebody brings"
+    )
+    import_memory: int = Field(
+        4 * 2**30, gt=0, description="bytes that a step may use which runs a model somebody brings"
+    )
+    worker_silence: float = Field(
+        60.0,
+        gt=0,
+        description="seconds after which a worker that has done nothing, not even the errand it "
+        "sends itself, no longer shows that it lives, and is restarted",
+    )
     training_slots: int = Field(1, ge=1, description="trainings watched side by side")
     worker_slots: int = Field(2, ge=1, description="steps that one worker runs side by side")
     user_steps: int = Field(

@@ -16,6 +16,16 @@ def sign_path(home: Path, role: str) -> Path:
     return home / "alive" / socket.gethostname() / role
 
 
+def worker_sign(home: Path, node: str) -> Path:
+    """The file of one of a host's workers, by the name of its Celery node before the ``@``."""
+    return sign_path(home, f"worker.{node}")
+
+
+def is_a_worker_alive(home: Path) -> bool:
+    """Whether any worker on this host has shown itself."""
+    return any(map(is_alive, sign_path(home, "worker").parent.glob("worker.*")))
+
+
 def show_alive(sign: Path) -> None:
     """Touch a sign; a disk that does not take it is no reason to end."""
     try:

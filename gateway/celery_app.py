@@ -11,7 +11,7 @@ from components.settings import Settings
 from gateway.flows import Queue
 
 STEP, CHORD_END = "actverse.step", "celery.chord_unlock"
-NOTIFY = "actverse.notify"
+NOTIFY, PROBE = "actverse.notify", "actverse.probe"
 # Beat does these itself: no message of a user's can be in their way.
 RECOVER, DELIVER = "actverse.recover", "actverse.deliver_events"
 
@@ -36,6 +36,9 @@ def create_celery(settings: Settings, *, results: bool = False) -> Celery:
         task_default_queue=Queue.NOTIFICATION.value,
         task_serializer="json",
         accept_content=["json"],
+        # Steps run in child processes that the worker starts by itself (gateway.step_processes);
+        # a pool of processes shares a lock, which is held for ever by one that is killed.
+        worker_pool="threads",
         # A message is done with when its work is: a worker that dies gives it back.
         task_acks_late=True,
         task_reject_on_worker_lost=True,

@@ -20,6 +20,7 @@ from gateway.database import Sessions
 from gateway.flows import STEPS, Queue, queue_of
 from gateway.leases import take_place, without_place
 from gateway.models import Step
+from gateway.step_limits import limits_of
 from gateway.tasks import OPEN, read_task, unfinished_stages
 
 logger = logging.getLogger("actverse.dispatch")
@@ -168,9 +169,8 @@ class Dispatcher:
         return [canvas[0] if len(canvas) == 1 else chain(*canvas, app=self.celery)]
 
     def _signature(self, task_id: str, name: str, ignore_result: bool = True) -> Any:
-        seconds = self.settings.step_timeout
-        if name == "download":
-            seconds = min(seconds, self.settings.download_timeout + 60)
+        # The worker keeps the time of a step; what does not end then is ended with its process.
+        seconds = limits_of(name, self.settings).seconds
         return self.celery.signature(
             STEP,
             args=(task_id, name),

@@ -29,12 +29,14 @@ class StepPlan:
         queue: whose workers run it.
         unit: what its progress counts, in the plural; empty where it does not.
         begun, ended: the events of its beginning and its success, if it has any.
+        foreign: whether it runs a model that somebody brings, which may be made to do harm.
     """
 
     queue: Queue
     unit: str = ""
     begun: EventName | None = None
     ended: EventName | None = None
+    foreign: bool = False
 
 
 STEPS = {
@@ -48,12 +50,13 @@ STEPS = {
     "labeling": StepPlan(Queue.LABELING, "frames", ended=EventName.LABELING_REQUESTED),
     "labels": StepPlan(Queue.LABELING, "labels", ended=EventName.LABELING_COMPLETED),
     "import_labels": StepPlan(Queue.LABELING, "images"),
-    "register": StepPlan(Queue.INFERENCE, "frames"),
-    "bring": StepPlan(Queue.IMPORT, "frames"),
+    "register": StepPlan(Queue.INFERENCE, "frames", foreign=True),
+    "bring": StepPlan(Queue.IMPORT, "frames", foreign=True),
     "deploy": StepPlan(
         Queue.INFERENCE,
         begun=EventName.MODEL_DEPLOYMENT_REQUESTED,
         ended=EventName.MODEL_DEPLOYED,
+        foreign=True,
     ),
     "analyse": StepPlan(
         Queue.INFERENCE,

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -52,10 +52,20 @@ class Heart(threading.Thread):
     """Shows under some names that its process lives, and by a file for its own probe.
 
     The file is touched by a thread of its own: writing to the database may hang.
+
+    Args:
+        works: whether the process does its work; while it does not, nothing is shown.
     """
 
-    def __init__(self, sessions: Sessions, names: Collection[str], sign: Path) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        names: Collection[str],
+        sign: Path,
+        works: Callable[[], bool] = lambda: True,
+    ) -> None:
         super().__init__(name="heart", daemon=True)
+        self._works = works
         self._sessions, self._names, self._sign = sessions, list(names), sign
         self._stopping = threading.Event()
 
@@ -64,7 +74,7 @@ class Heart(threading.Thread):
         threading.Thread(target=self._show, name="sign of life", daemon=True).start()
         while True:
             try:
-                for name in self._names:
+                for name in self._names if self._works() else ():
                     beat_once(self._sessions, name)
             except SQLAlchemyError as error:
                 logger.warning("no sign of life could be written: %s", error)
@@ -73,7 +83,8 @@ class Heart(threading.Thread):
 
     def _show(self) -> None:
         while True:
-            show_alive(self._sign)
+            if self._works():
+                show_alive(self._sign)
             if self._stopping.wait(_EVERY_SECONDS):
                 return
 

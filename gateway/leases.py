@@ -145,6 +145,15 @@ def renew_lease(session: Session, step_id: int, holder: str, lease: timedelta) -
     return _one(session.execute(_held(step_id, holder).values(lease_until=now() + lease)))
 
 
+def lose_lease(session: Session, step_id: int, holder: str) -> None:
+    """Give a lease up for whoever claims the step next, who counts this attempt as lost.
+
+    Raises:
+        LeaseLost: if somebody else holds it.
+    """
+    _checked(session.execute(_held(step_id, holder).values(lease_until=now())))
+
+
 def note_progress(
     session: Session,
     step_id: int,

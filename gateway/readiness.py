@@ -17,7 +17,8 @@ from gateway.flows import Queue
 from gateway.heartbeats import BEAT, WATCHER, queue_heartbeat
 from gateway.models import Heartbeat, now
 
-_FRESH = timedelta(seconds=10)
+# Under mere load some seconds pass; what is told after it is that work is held up.
+_FRESH = timedelta(seconds=30)
 # Beat shows itself as often as it has looked for lost steps, which takes its time under load.
 _FRESH_OF = {BEAT: timedelta(seconds=90)}
 _TOTAL_SECONDS, _PART_SECONDS, _KEPT_SECONDS = 2.0, 1.5, 1.0

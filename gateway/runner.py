@@ -7,8 +7,8 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,6 +19,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from components.errors import ActverseError, StorageFull, Unavailable
 from components.files import remove_leftovers
+from components.layout import Layout
 from components.settings import Settings
 from components.steps import Progress
 from components.storage import Storage
@@ -46,7 +47,7 @@ from gateway.tasks import OPEN, facts_of, read_task, work_of
 
 logger = logging.getLogger("actverse.steps")
 
-_PROGRESS_SECONDS = 0.2
+_PROGRESS_SECONDS, _RENEW_SECONDS = 0.2, 3.0
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 2, 300
 # With that backoff some ten minutes in the mean.
 _PATIENT_ATTEMPTS = 12
@@ -100,22 +101,43 @@ class StepRunner:
 
     def run(self, step: Step, holder: str, function: StepFunction) -> Ended:
         """Run ``function`` for a step that ``holder`` has claimed; every outcome is stored."""
-        about = {"task_id": step.task_id, "step": step.name, "attempt": step.attempt}
-        logger.info("step begins", extra=about)
-        begun = time.monotonic()
+        with self.lease_kept(step, holder) as lost:
+            return self.run_held(step, holder, function, lost)
+
+    @contextmanager
+    def lease_kept(self, step: Step, holder: str) -> Iterator[threading.Event]:
+        """Renew a step's lease while the block runs; what is given is set when it is lost."""
         ended, lost = threading.Event(), threading.Event()
         keeper = threading.Thread(
             target=self._keep_lease, args=(step.id, holder, ended, lost), daemon=True
         )
         keeper.start()
         try:
-            outcome = self._run(step, holder, function, lost)
-        except LeaseLost as error:
-            logger.warning("step was given up: %s", error, extra=about)
-            outcome = Ended(Outcome.LOST)
+            yield lost
         finally:
             ended.set()
             keeper.join()
+
+    def run_held(
+        self,
+        step: Step,
+        holder: str,
+        function: StepFunction,
+        lost: threading.Event | None = None,
+    ) -> Ended:
+        """Run ``function`` for a step whose lease somebody renews; every outcome is stored.
+
+        Args:
+            lost: set when the lease is lost; the step is then left.
+        """
+        about = {"task_id": step.task_id, "step": step.name, "attempt": step.attempt}
+        logger.info("step begins", extra=about)
+        begun = time.monotonic()
+        try:
+            outcome = self._run(step, holder, function, lost or threading.Event())
+        except LeaseLost as error:
+            logger.warning("step was given up: %s", error, extra=about)
+            outcome = Ended(Outcome.LOST)
         logger.info(
             "step %s",
             outcome.outcome,
@@ -126,6 +148,31 @@ class StepRunner:
             },
         )
         return outcome
+
+    def fail(
+        self, step: Step, holder: str, error: ActverseError, again_in: float | None = None
+    ) -> Ended:
+        """Write down that a step has failed whose process could not; tried again after a while.
+
+        Raises:
+            LeaseLost: if somebody else holds it.
+        """
+        self._clear(step)
+        about = {"task_id": step.task_id, "step": step.name, "attempt": step.attempt}
+        logger.error("step failed: %s", error, extra=about)
+        return self._write_failure(step, holder, str(error), again_in)
+
+    def forget(self, step: Step) -> None:
+        """Remove what an ended process has left half done, if nobody goes on with the task."""
+        with self.sessions() as session:
+            task = session.get(Task, step.task_id)
+            wanted = task is not None and task.state in OPEN
+        if not wanted:
+            self._clear(step)
+
+    def _clear(self, step: Step) -> None:
+        with self._storage_for(step) as storage:
+            _remove_leftovers(storage.layout, step)
 
     def _run(self, step: Step, holder: str, function: StepFunction, lost: threading.Event) -> Ended:
         context: StepContext | None = None
@@ -205,10 +252,8 @@ class StepRunner:
                 else None,
                 attempt=step.attempt,
             )
-        if step.attempt > 1 and step.name in _ALONE:
-            layout = context.layout
-            for place in (layout.video, layout.frames, layout.labels, layout.preannotations):
-                remove_leftovers(place(step.task_id))
+        if step.attempt > 1:
+            _remove_leftovers(context.layout, step)
         announce(self.settings, step.task_id)
         return context
 
@@ -248,7 +293,8 @@ class StepRunner:
     def _keep_lease(
         self, step_id: int, holder: str, ended: threading.Event, lost: threading.Event
     ) -> None:
-        while not ended.wait(self.settings.lease_seconds / 5):
+        # A task that is cancelled is left this soon.
+        while not ended.wait(min(self.settings.lease_seconds / 5, _RENEW_SECONDS)):
             try:
                 with self.sessions.begin() as session:
                     if not renew_lease(session, step_id, holder, self.lease):
@@ -273,15 +319,16 @@ class StepRunner:
         elif isinstance(error, (*_PASSING, OperationalError)) and step.attempt < _tries(
             step, context, error
         ):
-            retry = get_exponential_backoff_interval(
-                _BACKOFF_SECONDS, step.attempt - 1, _BACKOFF_MAX_SECONDS, full_jitter=True
-            )
+            retry = backoff(step)
         logger.error(
             "step failed: %s",
             sentence,
             exc_info=not ours,
             extra={"task_id": step.task_id, "step": step.name, "attempt": step.attempt},
         )
+        return self._write_failure(step, holder, sentence, retry)
+
+    def _write_failure(self, step: Step, holder: str, sentence: str, retry: float | None) -> Ended:
         with self.sessions.begin() as session:
             fail_step(
                 session,
@@ -292,6 +339,21 @@ class StepRunner:
             )
         announce(self.settings, step.task_id)
         return Ended(Outcome.FAILED) if retry is None else Ended(Outcome.RETRIED, retry)
+
+
+def _remove_leftovers(layout: Layout, step: Step) -> None:
+    if step.name in _ALONE:
+        for place in (layout.video, layout.frames, layout.labels, layout.preannotations):
+            remove_leftovers(place(step.task_id))
+
+
+def backoff(step: Step) -> float:
+    """Return the seconds until a step is tried again."""
+    return float(
+        get_exponential_backoff_interval(
+            _BACKOFF_SECONDS, step.attempt - 1, _BACKOFF_MAX_SECONDS, full_jitter=True
+        )
+    )
 
 
 def _other(task: Task) -> OtherTask:

@@ -5,64 +5,88 @@ import os
 import socket
 import sys
 import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from celery import Celery, Task, signals
-from celery.exceptions import Ignore, SoftTimeLimitExceeded
+from celery.exceptions import Ignore
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.errors import StepFailed
+from components.fork_server import ForkServer
 from components.settings import Settings
 from components.storage import open_storage
-from gateway.alive import sign_path
-from gateway.celery_app import NOTIFY, STEP, create_celery
+from gateway.alive import worker_sign
+from gateway.celery_app import NOTIFY, PROBE, STEP, create_celery
 from gateway.database import Sessions, open_database
 from gateway.dispatch import Dispatcher
-from gateway.heartbeats import WORKER, Heart, queue_heartbeat
+from gateway.flows import Queue
+from gateway.heartbeats import Heart, queue_heartbeat
 from gateway.leases import claim_step
 from gateway.logs import set_up_logs
 from gateway.models import Step
 from gateway.notifications.rules import TEST_RULE, send_test
-from gateway.runner import Outcome, StepRunner
-from gateway.steps import FUNCTIONS
-from gateway.steps.context import StepContext
+from gateway.pulse import Pulse, errand_queue
+from gateway.runner import Ended, Outcome, StepRunner
+from gateway.step_child import begin, modules_for
+from gateway.step_limits import limits_of
+from gateway.step_processes import StepProcesses
 
 logger = logging.getLogger("actverse.worker")
 
 
 class _Process:
-    """What one process of the worker keeps open; made in it, since nothing of it may be forked."""
+    """What the worker's process keeps open."""
 
-    def __init__(self, settings: Settings, celery: Celery) -> None:
+    def __init__(self, settings: Settings, celery: Celery, modules: Sequence[str]) -> None:
         self.settings = settings
+        self.celery = celery
         self.sessions: Sessions = open_database(settings.database_url)
         self.runner = StepRunner(settings, self.sessions, open_storage(settings))
         self.dispatcher = Dispatcher(settings, self.sessions, celery)
+        self.server = ForkServer(modules, begin, settings.environment(secrets=True))
+        self.pulse: Pulse | None = None
+        self.steps = StepProcesses(settings, self.runner, self.server, self.works)
 
     @property
     def holder(self) -> str:
         """Who holds a lease: one thread of one process of one machine."""
         return f"{socket.gethostname()}-{os.getpid()}-{threading.get_ident():x}"
 
+    def works(self) -> None:
+        """Something was done here."""
+        if self.pulse is not None:
+            self.pulse.beat()
 
-def worker_app(settings: Settings | None = None) -> Celery:
-    """The application with its tasks, for a worker or beat."""
+
+def worker_app(settings: Settings | None = None, modules: Sequence[str] = ()) -> Celery:
+    """The application with its tasks, for a worker or beat.
+
+    Args:
+        modules: further ones that the processes of steps have from their beginning.
+    """
     settings = settings or Settings()
     celery = create_celery(settings, results=True)
-    processes: dict[int, _Process] = {}
+    opened: list[_Process] = []
     opening = threading.Lock()
 
     def process() -> _Process:
-        # By process id: a pool's children are forks of a parent that may have one too.
+        # Beat and who only sends messages need none of it.
         with opening:
-            if os.getpid() not in processes:
-                processes[os.getpid()] = _Process(settings, celery)
-            return processes[os.getpid()]
+            if not opened:
+                queues = [name for name in celery.amqp.queues.consume_from if name in set(Queue)]
+                opened.append(_Process(settings, celery, [*modules_for(queues), *modules]))
+            return opened[0]
 
     @celery.task(name=STEP, bind=True, max_retries=None)
     def step(self: Task, task_id: str, name: str) -> None:
         _run_step(self, process(), task_id, name)
+
+    @celery.task(name=PROBE, ignore_result=True)
+    def probe() -> None:
+        if (pulse := process().pulse) is not None:
+            pulse.probe()
 
     @celery.task(name=NOTIFY, ignore_result=True)
     def notify(notification_id: int) -> None:
@@ -80,7 +104,7 @@ def worker_app(settings: Settings | None = None) -> Celery:
         here = process()
         send_test(here.settings, here.sessions, rule_id)
 
-    _connect_signals(settings)
+    _connect_signals(settings, process)
     return celery
 
 
@@ -97,18 +121,14 @@ def _run_step(message: Task, here: _Process, task_id: str, name: str) -> None:
         if in_chord or _has_succeeded(here, task_id, name):
             return
         raise Ignore
-    function = FUNCTIONS[name]
-
-    def limited(context: StepContext) -> dict[str, Any]:
-        try:
-            return function(context)
-        except SoftTimeLimitExceeded as error:
-            raise StepFailed(
-                f"The step {name} took longer than {message.request.timelimit[1]:g} s: give a "
-                "shorter video, or raise ACTVERSE_STEP_TIMEOUT."
-            ) from error
-
-    ended = here.runner.run(step, holder, limited)
+    limits = limits_of(name, here.settings)
+    if (asked := (message.request.timelimit or (None, None))[1]) is not None:
+        # Who sent it may have read other settings.
+        limits = replace(limits, seconds=asked)
+    ended = here.steps.run(step, holder, limits)
+    if ended.outcome is Outcome.LOST and _has_succeeded(here, task_id, name):
+        # Its process was ended after its work was done and written down.
+        ended = Ended(Outcome.SUCCEEDED)
     _go_on(message, here, task_id, name)
     if ended.outcome is not Outcome.SUCCEEDED and not in_chord:
         # What is to be tried again waits in the database, not as a message.
@@ -130,23 +150,46 @@ def _go_on(message: Task, here: _Process, task_id: str, name: str) -> None:
         logger.exception("what follows a step was not queued; beat does it later")
 
 
-def _connect_signals(settings: Settings) -> None:
-    """Logs of ours, and a heart that beats while the worker lives."""
-    hearts: list[Heart] = []
+def _connect_signals(settings: Settings, process: Callable[[], _Process]) -> None:
+    """Logs of ours, and a heart that beats while the worker works."""
+    hearts: list[Heart | Pulse] = []
 
     @signals.setup_logging.connect(weak=False)
     def logs(**_: Any) -> None:
         set_up_logs(settings)
 
+    @signals.celeryd_after_setup.connect(weak=False)
+    def listen(sender: str, instance: Any, **_: Any) -> None:
+        instance.app.amqp.queues.select_add(errand_queue(sender, settings.worker_silence))
+
     @signals.worker_ready.connect(weak=False)
     def ready(sender: Any, **_: Any) -> None:
-        names = [queue_heartbeat(queue) for queue in sender.app.amqp.queues.consume_from]
-        sessions = open_database(settings.database_url)
-        heart = Heart(sessions, names, sign_path(settings.home, WORKER))
-        heart.start()
-        hearts.append(heart)
+        here = process()
+        queues = [queue for queue in sender.app.amqp.queues.consume_from if queue in set(Queue)]
+        runs_steps = any(queue != Queue.NOTIFICATION for queue in queues)
+        pulse = here.pulse = Pulse(
+            sender.app,
+            sender.hostname,
+            here.server if runs_steps else None,
+            settings.worker_silence,
+        )
+        names = [queue_heartbeat(queue) for queue in queues]
+        sign = worker_sign(settings.home, sender.hostname.partition("@")[0])
+        heart = Heart(open_database(settings.database_url), names, sign, pulse.works)
+        for thread in (pulse, heart):
+            thread.start()
+            hearts.append(thread)
+
+    @signals.task_postrun.connect(weak=False)
+    def done(**_: Any) -> None:
+        process().works()
 
     @signals.worker_shutting_down.connect(weak=False)
     def ending(**_: Any) -> None:
+        process().steps.stop()
         for heart in hearts:
             heart.stop()
+
+    @signals.worker_shutdown.connect(weak=False)
+    def ended(**_: Any) -> None:
+        process().server.stop()

@@ -18,6 +18,7 @@ from actverse.stack import WEBHOOK
 from components.errors import BadInput, Unavailable
 from components.settings import Settings
 from gateway.alive import FRESH_SECONDS, is_alive, show_alive, sign_path
+from gateway.celery_app import create_celery
 from gateway.database import upgrade_database
 from tests.helpers.servers import free_ports, running_mlflow, wait_until
 
@@ -170,6 +171,7 @@ def test_prepare_says_which_server_is_away(home: Path, monkeypatch: pytest.Monke
 
 
 def test_the_commands_are_the_stacks_own(home: Path):
-    # The notifier needs no processes, a worker of steps does.
-    assert "--pool" in roles.worker_command("n", ["notification"], 4)
-    assert "--pool" not in roles.worker_command("w", ["video", "notification"], 4)
+    # Whoever starts a worker, and however: its pool has no lock that a killed process can keep.
+    for queues in (["notification"], ["video", "notification"]):
+        assert "--pool" not in roles.worker_command("w", queues, 4)
+    assert create_celery(Settings()).conf.worker_pool == "threads"

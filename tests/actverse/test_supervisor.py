@@ -162,6 +162,41 @@ def test_a_service_that_dies_is_started_again_and_its_child_ended(
     assert supervisor.failure == ""
 
 
+@pytest.mark.parametrize("how", ["stopped", "silent"])
+def test_a_service_that_lives_and_does_not_work_is_started_again(
+    supervisor: Supervisor, tmp_path: Path, how: str
+):
+    code = SERVER.replace("time.sleep(600)\n", "time.sleep(600)\n", 1).replace(
+        "\ntime.sleep(600)\n",
+        "\nwhile not (folder / 'silent').exists():\n"
+        "    (folder / 'sign').touch()\n"
+        "    time.sleep(0.05)\n"
+        "time.sleep(600)\n",
+    )
+
+    def works() -> bool:
+        return time.time() - (tmp_path / "sign").stat().st_mtime < 5
+
+    service = replace(_service(tmp_path, code), works=works)
+    supervisor.start([service])
+    server, child = _pids(tmp_path)
+    (tmp_path / "pids").unlink()
+    # Its patience has to be over before it is judged; nobody waits for it here.
+    running = supervisor._running["sample"]
+    running.launched -= service.patience
+    if how == "stopped":
+        os.kill(server, signal.SIGSTOP)
+    else:
+        (tmp_path / "silent").touch()
+        _until(lambda: not works())
+        (tmp_path / "silent").unlink()
+    _until((tmp_path / "pids").exists, 60.0)
+    assert server not in _pids(tmp_path)
+    assert not _alive(server)
+    assert not _alive(child)
+    assert supervisor.failure == ""
+
+
 def test_a_service_that_ends_at_once_is_named_with_its_last_words(
     supervisor: Supervisor, tmp_path: Path
 ):

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from components import video_process
+from components import child_process, video_process
 from components.settings import Settings
 from components.steps import read_reports
 from components.video_outcome import VideoOutcome
@@ -83,7 +83,7 @@ def limit_memory(folder: Path, monkeypatch: pytest.MonkeyPatch, mebibytes: int) 
     own = psutil.Process().memory_info()
     limit = int((own.rss - own.shared + mebibytes * 2**20) / video_process._MEMORY_SHARE)
     (folder / "memory.max").write_text(f"{limit}\n")
-    monkeypatch.setattr(video_process, "_MEMORY_MAX", folder / "memory.max")
+    monkeypatch.setattr(child_process, "_MEMORY_MAX", folder / "memory.max")
 
 
 def test_a_process_that_leaves_without_a_word_is_an_outcome():

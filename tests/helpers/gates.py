@@ -54,7 +54,8 @@ def _gated_app() -> Celery | None:
         return None
     for step, function in FUNCTIONS.items():
         FUNCTIONS[step] = _gated(step, function)
-    return worker_app()
+    # It is imported where the steps run, too.
+    return worker_app(modules=[__name__])
 
 
 app = _gated_app()

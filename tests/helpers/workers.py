@@ -122,6 +122,15 @@ class Workers:
                 return
         self.processes.clear()
 
+    def fork_servers(self) -> list[psutil.Process]:
+        """Those from which the steps' processes are forked."""
+        worker = psutil.Process(self.processes[0].pid)
+        return [one for one in worker.children() if "components.fork_server" in one.cmdline()]
+
+    def children(self) -> list[int]:
+        """The processes of the steps that run, not what these have started."""
+        return [child.pid for one in self.fork_servers() for child in one.children()]
+
     def add(self, kind: str, work: Work, user: str = "ada") -> str:
         """Store a task without telling anybody."""
         with self.sessions.begin() as session:
@@ -140,6 +149,11 @@ class Workers:
     def facts(self, task_id: str, step: str) -> dict:
         with self.sessions() as session:
             return next(s.facts for s in read_task(session, task_id).steps if s.name == step)
+
+    def progress(self, task_id: str, step: str) -> float:
+        """How far a step is, in percent."""
+        with self.sessions() as session:
+            return next(s.percent for s in read_task(session, task_id).steps if s.name == step)
 
     def wait_for(self, task_id: str, *states: str, seconds: float = 120) -> None:
         """Wait until a task is in one of ``states``; a failure is shown with its sentence."""

@@ -1,0 +1,44 @@
+"""The child process of a step's attempt: does the step's work and writes down how it ended."""
+
+from typing import Any
+
+from components.settings import Settings
+from components.storage import open_storage
+from gateway.database import open_database
+from gateway.flows import Queue
+from gateway.logs import set_up_logs
+from gateway.models import Step
+from gateway.runner import StepRunner
+from gateway.steps import FUNCTIONS
+
+_MODELS = ("components.registry.import_model", "components.registry.register", "mlflow.onnx")
+_MODULES = {
+    Queue.INFERENCE: (*_MODELS, "tritonclient.grpc", "trackers"),
+    Queue.IMPORT: _MODELS,
+}
+
+
+def modules_for(queues: list[str]) -> list[str]:
+    """Return the modules that steps of some queues need, so that no child has to import them."""
+    names = [__name__, *(name for queue in queues for name in _MODULES.get(Queue(queue), ()))]
+    return list(dict.fromkeys(names))
+
+
+def begin() -> None:
+    """Make ready what all children share; nothing that is open, since they are forks."""
+    set_up_logs(Settings())
+
+
+def run_step(step_id: int, name: str, holder: str) -> dict[str, Any]:
+    """Run a step whose lease the worker holds and renews; return how the attempt ended."""
+    settings = Settings()
+    sessions = open_database(settings.database_url)
+    try:
+        with sessions() as session:
+            step = session.get_one(Step, step_id)
+        ended = StepRunner(settings, sessions, open_storage(settings)).run_held(
+            step, holder, FUNCTIONS[name]
+        )
+    finally:
+        sessions.kw["bind"].dispose()
+    return {"outcome": ended.outcome, "again_in": ended.again_in}
