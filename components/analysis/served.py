@@ -114,16 +114,19 @@ def analyse_stored(
     Raises:
         NotFound: also if the model, or that version of it, is not served and not to be.
     """
-    return analyse_served(
-        step.layout.video(video_id) / "video.mp4",
-        video_id,
-        settings=step.settings,
-        storage=step.storage,
-        model_name=model_name,
-        model_version=_version(step.settings, model_name, model_version),
-        options=AnalysisOptions.model_validate(options),
-        facts=VideoFacts.model_validate(fetched["video"]),
-        progress=step.progress,
+    version = step.patience(lambda: _version(step.settings, model_name, model_version))
+    return step.patience(
+        lambda: analyse_served(
+            step.layout.video(video_id) / "video.mp4",
+            video_id,
+            settings=step.settings,
+            storage=step.storage,
+            model_name=model_name,
+            model_version=version,
+            options=AnalysisOptions.model_validate(options),
+            facts=VideoFacts.model_validate(fetched["video"]),
+            progress=step.progress,
+        )
     )
 
 

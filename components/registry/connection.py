@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -56,11 +57,27 @@ def registry(tracking_uri: str, what: str) -> Iterator["MlflowClient"]:
     """
     check_answers(tracking_uri)
     from mlflow import MlflowClient
+
+    with mlflow_errors(tracking_uri, what):
+        yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+
+@contextmanager
+def mlflow_errors(tracking_uri: str, what: str) -> Iterator[None]:
+    """Turn the errors of MLflow's client into ours, as ``registry`` says."""
     from mlflow.exceptions import MlflowException
+    from requests import HTTPError, RequestException  # type: ignore[import-untyped]
 
     address = shown_address(tracking_uri)
     try:
-        yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
+        yield
+    except RequestException as error:
+        # Files go past MLflow's own errors.
+        message = " ".join(str(error).split()).replace(tracking_uri, address)
+        status = error.response.status_code if isinstance(error, HTTPError) else 0
+        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise StepFailed(f"MLflow at {address} refused {what}: {message}.") from error
+        raise Unavailable(f"MLflow at {address} failed on {what} ({message}).") from error
     except MlflowException as error:
         message = " ".join(str(error).split()).replace(tracking_uri, address)
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":

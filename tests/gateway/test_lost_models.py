@@ -108,9 +108,7 @@ class Analysis:
     @property
     def step(self) -> Step:
         with self.sessions() as session:
-            return next(
-                s for s in read_task(session, self.task_id).steps if s.name == "analyse"
-            )
+            return next(s for s in read_task(session, self.task_id).steps if s.name == "analyse")
 
     @property
     def frames(self) -> list[int]:
