@@ -1,5 +1,6 @@
 """The line to the MLflow server, whose registry holds the desired state."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -12,6 +13,10 @@ from components.errors import NotFound, StepFailed, Unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+# Its client repeats a request for some four minutes without a word. Whoever asks here waits
+# himself, in sight, or has to go on.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 
 def shown_address(tracking_uri: str) -> str:
