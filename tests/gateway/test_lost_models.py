@@ -2,14 +2,18 @@
 
 import os
 import signal
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
+from components.errors import Unavailable
 from components.frame_results import read_chunks
+from components.registry.aliases import set_champion
 from components.serving.control import TritonControl
 from components.serving.promote import Promoter
 from components.serving.reconcile import reconcile
@@ -22,6 +26,9 @@ from gateway.leases import claim_step
 from gateway.models import Step
 from gateway.runner import Outcome, StepRunner
 from gateway.steps import FUNCTIONS
+from gateway.steps.analysis import preannotate
+from gateway.steps.choosing import choose_frames
+from gateway.steps.context import StepContext
 from gateway.tasks import create_task, read_task
 from gateway.work import Work
 from tests.helpers.exports import register, write_export
@@ -51,8 +58,6 @@ def served(triton: TritonServer, tmp_path_factory: pytest.TempPathFactory) -> It
     with running_mlflow(folder) as uri:
         version = register(write_export(folder / "export"), MODEL, uri)
         settings = triton.settings.model_copy(update={"mlflow_uri": uri})
-        from components.registry.aliases import set_champion
-
         set_champion(MODEL, version, settings.champion_alias, tracking_uri=uri)
         yield Promoter(settings)
 
@@ -187,3 +192,49 @@ def test_a_model_that_is_not_to_be_served_is_not_waited_for(
     register(write_export(tmp_path, seed=3), "ada-shelved", served.settings.mlflow_uri)
     task = analysis("ada-shelved")
     assert task.attempt() is Outcome.FAILED
+
+
+@pytest.fixture
+def asking(served: Promoter, clip: Path, tmp_path: Path) -> Callable[..., StepContext]:
+    """The context of a step whose task could do with the model as the global one."""
+    settings = served.settings.model_copy(update={"global_model": MODEL})
+    task_id = f"t-{uuid.uuid4().hex[:12]}"
+    frames = settings.layout.frames(task_id)
+    frames.mkdir(parents=True)
+    cv2.imwrite(str(frames / "frame_000000.png"), draw_frame((160, 120), seed=0)[0])
+    facts = {"convert": {"video": probe_video(clip).model_dump(mode="json")}}
+
+    def make(attempt: int, **work: Any) -> StepContext:
+        return StepContext(
+            settings=settings,
+            storage=open_storage(settings),
+            task_id=task_id,
+            user_id="ada",
+            work=Work(**work),
+            facts=facts,
+            progress=lambda done, total, **facts: None,
+            check=lambda: None,
+            attempt=attempt,
+        )
+
+    return make
+
+
+@pytest.mark.parametrize("lose", [_unload, _kill_stub], ids=["unloaded", "stub killed"])
+def test_a_model_that_only_helps_is_waited_for_a_while(
+    asking, triton: TritonServer, served: Promoter, clip: Path, lose: Callable[..., None]
+):
+    reconcile(served)
+    lose(triton)
+    for ask in (preannotate, lambda context: choose_frames(context, clip)):
+        with pytest.raises(Unavailable, match=LOST):
+            ask(asking(attempt=1, num_frames=4))
+    # The task is not to fail for it.
+    assert preannotate(asking(attempt=5))["model"] == ""
+    assert choose_frames(asking(attempt=5, num_frames=4), clip).strategy == "uniform"
+    # Unless somebody has asked for it by name.
+    with pytest.raises(Unavailable, match=LOST):
+        choose_frames(asking(attempt=5, num_frames=4, strategy="active"), clip)
+    reconcile(served)
+    assert preannotate(asking(attempt=2))["model"] == MODEL
+    assert choose_frames(asking(attempt=2, num_frames=4), clip).strategy == "active"

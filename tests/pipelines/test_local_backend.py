@@ -162,9 +162,8 @@ def test_a_step_that_a_signal_has_ended_says_which(
     wait_until(lambda: "waiting" in "\n".join(backend.logs(run)), 60, "the second step")
     folder = RunFolder(tmp_path / "pipelines" / "runs" / run)
     temporary = _temporary(folder)
-    for process in reversed(_steps(folder)):
-        if "python" in process.name():
-            process.send_signal(number)
+    (step,) = (process for process in _steps(folder) if "python" in process.name())
+    step.send_signal(number)
     ended(backend, run)
     status = backend.status(run)
     assert status.state == RunState.FAILED

@@ -1,4 +1,4 @@
-"""A task's training in a pipeline, on a real tracking server: trained once for one set of labels."""
+"""A task's training in a pipeline, on a real tracking server: trained once, whatever is away."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
