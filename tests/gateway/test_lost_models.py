@@ -237,4 +237,4 @@ def test_a_model_that_only_helps_is_waited_for_a_while(
         choose_frames(asking(attempt=5, num_frames=4, strategy="active"), clip)
     reconcile(served)
     assert preannotate(asking(attempt=2))["model"] == MODEL
-    assert choose_frames(asking(attempt=2, num_frames=4), clip).strategy == "active"
+    assert choose_frames(asking(attempt=2, num_frames=4), clip).strategy != "uniform"

@@ -1,19 +1,23 @@
 """A training on this machine whose services and processes are killed: it is trained once."""
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 from mlflow import MlflowClient
+from sqlalchemy import select
 
 from components.settings import Settings
 from components.training.lost_runs import LOST
 from components.training.tracking import EXPERIMENT, TASK_TAG
 from gateway.database import Sessions
 from gateway.lost_runs import LostRuns
+from gateway.models import Attempt
 from gateway.promotions import Promotions
 from pipelines.run_folder import RunFolder
 from tests.helpers.blobs import write_labelled_blobs
@@ -98,6 +102,19 @@ def _state(lab: TrainingLab, task_id: str, name: str) -> str:
     return str(report.get("state", ""))
 
 
+def _shown(lab: TrainingLab, task_id: str, name: str) -> str:
+    """What the status says is wrong with a step of the pipeline."""
+    steps = lab.status(task_id).process_status.steps
+    return next(step.error for step in steps if step.name == name)
+
+
+def _told(lab: TrainingLab, task_id: str) -> str:
+    """Why the attempts so far have ended."""
+    with lab.sessions() as session:
+        query = select(Attempt.error).where(Attempt.task_id == task_id)
+        return "\n".join(session.scalars(query))
+
+
 def _epoch(lab: TrainingLab, task_id: str) -> int:
     report = lab.step(task_id).facts.get("pipeline", {}).get("train", {})
     return int(report.get("facts", {}).get("epoch", 0))
@@ -131,14 +148,16 @@ def test_nothing_that_is_killed_costs_a_second_training(
             run = lab.step(task_id).facts["run"]["run_id"]
             _step_process(lab, run).kill()
             ended = "The step export was ended from outside by signal 9 (SIGKILL)"
-            wait_until(lambda: ended in lab.step(task_id).error, _LONG, "its end to be told")
-            assert lab.state(task_id) == "running"
+            wait_until(lambda: ended in _told(lab, task_id), _LONG, "its end to be told")
 
             # MLflow, before the registration, and for longer than anybody waits.
             mlflow.kill_at("mlflow/logged-models")
-            wait_until(mlflow.killed.is_set, _LONG, "the registration")
-            wait_until(lambda: lab.step(task_id).state == "pending", _LONG, "the end of patience")
-            assert f"127.0.0.1:{mlflow.port}" in lab.step(task_id).error
+            wait_until(mlflow.killed.is_set, 2 * _LONG, "the registration")
+            away = f"MLflow server at {mlflow.uri} does not answer"
+            waits = f"Waiting since .*{re.escape(away)}"
+            seen = partial(_shown, lab, task_id, "register")
+            wait_until(lambda: re.search(waits, seen()), _LONG, "its waiting to be shown")
+            wait_until(lambda: away in _told(lab, task_id), _LONG, "the end of patience")
             mlflow.start()
 
             # MLflow, before the deployment: it is back in time.
