@@ -16,6 +16,7 @@ it into an answer.
     ├── Conflict            what is asked for contradicts what is there
     ├── TooManyRequests     who asks has asked for too much; repeating later helps
     ├── Unavailable         a service does not answer; repeating may help
+    │   └── Interrupted     the process of a step was ended from outside
     ├── StorageFull         the storage took no more bytes; repeating may help
     └── StepFailed          a step ran and did not reach its end
         ├── TrainingFailed
@@ -79,6 +80,10 @@ class TooManyRequests(ActverseError):
 
 class Unavailable(ActverseError):
     """A service or resource does not answer at the moment."""
+
+
+class Interrupted(Unavailable):
+    """The process that ran a step was ended from outside: killed, or for want of memory."""
 
 
 class StorageFull(ActverseError):

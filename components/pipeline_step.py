@@ -13,6 +13,7 @@ from pathlib import Path
 
 from components.errors import StorageFull, Unavailable
 from components.layout import Layout
+from components.patience import NO_PATIENCE, Patience
 from components.settings import Settings
 from components.steps import Progress, reported
 from components.storage import Storage, open_storage
@@ -31,11 +32,13 @@ class PipelineStep:
     Attributes:
         storage: brings what the step reads, keeps what others are to have.
         progress: tells how far the step is, in its own unit.
+        patience: waits for a service of ours that is away, and says so in the step's report.
     """
 
     settings: Settings
     storage: Storage
     progress: Progress
+    patience: Patience = NO_PATIENCE
 
     @property
     def layout(self) -> Layout:
@@ -70,6 +73,7 @@ def pipeline_step(name: str, task_id: str) -> Iterator[PipelineStep]:
     folder = storage.layout.step_reports(task_id)
     try:
         with reported(name, folder, keep, BEAT_SECONDS) as progress:
-            yield PipelineStep(settings, storage, progress)
+            patience = Patience(settings.service_patience, progress.waits)
+            yield PipelineStep(settings, storage, progress, patience)
     finally:
         storage.keep(folder / f"{name}.json")

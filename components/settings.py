@@ -109,6 +109,11 @@ class Settings(PipelineSettings):
     requeue_seconds: float = Field(
         30.0, gt=0, description="a step that nobody took is queued again after it"
     )
+    service_patience: float = Field(
+        600.0,
+        ge=0,
+        description="seconds that a pipeline's step waits for MLflow, Triton or the storage",
+    )
     step_timeout: float = Field(
         6 * 3600.0, gt=0, description="seconds that one attempt of a step may take"
     )

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from components.errors import ActverseError
+from components.errors import ActverseError, StorageFull, Unavailable
 from components.files import write_text
 
 if TYPE_CHECKING:
@@ -28,6 +28,13 @@ class Progress(Protocol):
     """Tells how far a step is; ``done`` and ``total`` are in the step's own unit."""
 
     def __call__(self, done: float, total: float, **facts: Any) -> None: ...
+
+
+class Reporter(Progress, Protocol):
+    """The Progress of a step that keeps a report."""
+
+    def waits(self, sentence: str) -> None:
+        """Say what the step waits for; "" when it waits no more."""
 
 
 def no_progress(done: float, total: float, **facts: Any) -> None:
@@ -43,9 +50,10 @@ class StepReport:
         state: ``running``, ``succeeded`` or ``failed``.
         percent: 0 to 100.
         started, ended: seconds since the epoch; ``ended`` is 0 while it runs.
-        error: one sentence, empty unless it failed.
+        error: one sentence: why it failed, or while it runs what it waits for; else empty.
         facts: whatever else is worth showing (epoch, metrics, version …).
         seen: seconds since the epoch: when it was last written; 0 if that is not known.
+        passing: whether it failed for want of something that comes back by itself.
     """
 
     step: str
@@ -56,6 +64,7 @@ class StepReport:
     error: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     seen: float = 0.0
+    passing: bool = False
 
     def write(self, folder: Path) -> Path:
         """Write ``{step}.json`` in ``folder`` whole; return its path."""
@@ -102,10 +111,10 @@ def reported(
     folder: Path,
     written: Callable[[Path], None] = lambda _: None,
     beat_seconds: float = 0.0,
-) -> Iterator[Progress]:
+) -> Iterator[Reporter]:
     """Keep the report of ``step`` in ``folder`` while the block runs.
 
-    Yields a Progress; the facts it is given are merged into the report. An error is
+    Yields a Reporter; the facts it is given are merged into the report. An error is
     recorded and raised on.
 
     Args:
@@ -117,33 +126,14 @@ def reported(
             alive; 0: only when there is news.
     """
     report = StepReport(step, started=time.time())
-    lock = threading.Lock()
-    last = 0.0
-
-    def tell() -> None:
-        report.seen = time.time()
-        written(report.write(folder))
-
-    def progress(done: float, total: float, **facts: Any) -> None:
-        nonlocal last
-        with lock:
-            report.percent = round(100 * done / total, 1) if total else 0.0
-            report.facts.update(facts)
-            # Ten writes a second are enough for any watcher.
-            if time.monotonic() - last > 0.1 or done >= total:
-                last = time.monotonic()
-                tell()
-
-    def beat() -> None:
-        with lock:
-            tell()
-
-    tell()
+    kept = _Kept(report, folder, written)
+    kept.tell()
     try:
-        with _beating(step, beat, beat_seconds):
-            yield progress
+        with _beating(step, kept.beat, beat_seconds):
+            yield kept
     except BaseException as error:
         report.state = "failed"
+        report.passing = isinstance(error, Unavailable | StorageFull)
         report.error = (
             str(error)
             if isinstance(error, ActverseError)
@@ -151,10 +141,41 @@ def reported(
         )
         raise
     else:
-        report.state, report.percent = "succeeded", 100.0
+        report.state, report.percent, report.error = "succeeded", 100.0, ""
     finally:
         report.ended = time.time()
-        tell()
+        kept.tell()
+
+
+class _Kept:
+    """Writes a step's report when there is news."""
+
+    def __init__(self, report: StepReport, folder: Path, written: Callable[[Path], None]) -> None:
+        self._report, self._folder, self._written = report, folder, written
+        self._lock = threading.Lock()
+        self._last = 0.0
+
+    def __call__(self, done: float, total: float, **facts: Any) -> None:
+        with self._lock:
+            self._report.percent = round(100 * done / total, 1) if total else 0.0
+            self._report.facts.update(facts)
+            # Ten writes a second are enough for any watcher.
+            if time.monotonic() - self._last > 0.1 or done >= total:
+                self._last = time.monotonic()
+                self.tell()
+
+    def waits(self, sentence: str) -> None:
+        with self._lock:
+            self._report.error = sentence
+            self.tell()
+
+    def beat(self) -> None:
+        with self._lock:
+            self.tell()
+
+    def tell(self) -> None:
+        self._report.seen = time.time()
+        self._written(self._report.write(self._folder))
 
 
 @contextmanager

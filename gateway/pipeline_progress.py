@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
+from components.errors import Interrupted, Unavailable
 from components.steps import StepReport
 from pipelines import TRAINING_STEPS
 from pipelines.backend import RunState, RunStatus, TaskStatus
@@ -48,6 +49,14 @@ def failure(run: RunStatus, reports: dict[str, StepReport]) -> str:
     return f"The pipeline run {run.name} broke before its end{said}"
 
 
+def passing_failure(run: RunStatus, reports: dict[str, StepReport]) -> type[Unavailable] | None:
+    """Whether a run has failed by what passes: Interrupted, or Unavailable; else None."""
+    if run.killed or any(task.killed for task in run.tasks):
+        return Interrupted
+    failed = [report for report in reports.values() if report.state == "failed"]
+    return Unavailable if failed and all(report.passing for report in failed) else None
+
+
 def unreported(reports: dict[str, StepReport]) -> list[str]:
     """The steps that have not succeeded, or have said nothing of what they did."""
     return [
@@ -84,7 +93,10 @@ def _report(
     if task.state is RunState.SUCCEEDED:
         return _changed(told, "succeeded", percent=100.0, ended=ended, error="")
     if task.state is RunState.FAILED:
-        return _changed(told, "failed", ended=ended, error=told.error or task.error)
+        # What one that was killed had said last is what it waited for.
+        last = told.error if told.state == "failed" else ""
+        error = last or task.error or told.error
+        return _changed(told, "failed", ended=ended, error=error)
     return _changed(told, "cancelled", ended=ended, error="")
 
 

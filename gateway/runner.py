@@ -17,7 +17,7 @@ from typing import Any
 from celery.utils.time import get_exponential_backoff_interval
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
-from components.errors import ActverseError, StorageFull, Unavailable
+from components.errors import ActverseError, Interrupted, StorageFull, Unavailable
 from components.files import remove_leftovers
 from components.layout import Layout
 from components.settings import Settings
@@ -368,8 +368,9 @@ def _of_the_video(earlier: tuple[OtherTask, ...]) -> dict[str, dict[str, Any]]:
 def _tries(step: Step, context: StepContext | None, error: Exception) -> int:
     """How often a step is begun while what it needs is away.
 
-    Our own services come back; who gave a wrong address, or has to free space, is to hear of
-    it soon.
+    Our own services come back; who gave a wrong address, has to free space, or has too little
+    memory, is to hear of it soon.
     """
+    soon = isinstance(error, StorageFull | Interrupted)
     theirs = step.name == "download" and context is not None and is_url(context.work.file_path)
-    return MAX_ATTEMPTS if theirs or isinstance(error, StorageFull) else _PATIENT_ATTEMPTS
+    return MAX_ATTEMPTS if theirs or soon else _PATIENT_ATTEMPTS

@@ -1,9 +1,9 @@
 """A task's training: a pipeline run that is submitted, and followed by its id until it ends.
 
 On this machine the run is a child process: it ends with whoever follows it, and a further
-attempt is a new run. On Kubeflow Pipelines it goes on whether or not anybody looks: it is
-found again by what ``gateway.pipeline_runs`` remembers, and who cancels the task has it ended
-by ``gateway.unwanted_runs``.
+attempt is a new run, whose steps take up what earlier ones have finished. On Kubeflow Pipelines
+it goes on whether or not anybody looks: it is found again by what ``gateway.pipeline_runs``
+remembers, and who cancels the task has it ended by ``gateway.unwanted_runs``.
 """
 
 import logging
@@ -26,7 +26,13 @@ from gateway.database import Sessions
 from gateway.flows import TRAINING
 from gateway.leases import LeaseLost
 from gateway.models import now
-from gateway.pipeline_progress import failure, percent, step_reports, unreported
+from gateway.pipeline_progress import (
+    failure,
+    passing_failure,
+    percent,
+    step_reports,
+    unreported,
+)
 from gateway.pipeline_runs import (
     KUBEFLOW,
     LOCAL,
@@ -96,7 +102,8 @@ class Trainings:
             StepFailed: with the failed step's own sentence.
             HandedOver: when the process is to end, while the run goes on elsewhere.
             Unavailable: if the run could not be submitted, its tracking server on this machine
-                does not answer, or it is ended with the process.
+                does not answer, it is ended with the process, or it failed on this machine by
+                what passes: the next attempt goes on behind what it has finished.
             LeaseLost: if the task was cancelled.
         """
         if not self._remote:
@@ -299,7 +306,9 @@ class Trainings:
             )
         broken = run.state.ended and run.state not in (RunState.SUCCEEDED, RunState.CACHED)
         if broken or any(report.state == "failed" for report in seen.reports.values()):
-            raise StepFailed(failure(run, seen.reports))
+            # On Kubeflow Pipelines the run's own steps are repeated, and a run has one name.
+            passing = None if self._remote else passing_failure(run, seen.reports)
+            raise (passing or StepFailed)(failure(run, seen.reports))
         if missing := unreported(seen.reports):
             raise StepFailed(
                 f"The pipeline run {run.name} has ended, but nothing is known of its steps "
@@ -327,5 +336,6 @@ def _facts(context: StepContext, reports: dict[str, StepReport]) -> dict[str, An
     facts = {}
     for name, report in reports.items():
         facts[name] = {**report.__dict__, "error": context.in_users_words(report.error)}
-        del facts[name]["seen"]  # that a step is alive is no news
+        for inner in ("seen", "passing"):  # that a step is alive is no news
+            del facts[name][inner]
     return facts

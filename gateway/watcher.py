@@ -23,6 +23,7 @@ from gateway.flows import TRAINING
 from gateway.heartbeats import WATCHER, Heart
 from gateway.leases import claim_any
 from gateway.logs import set_up_logs
+from gateway.lost_runs import LostRuns
 from gateway.models import Step
 from gateway.promotions import Promotions
 from gateway.runner import Outcome, StepRunner
@@ -115,11 +116,13 @@ def main() -> None:
     watcher = Watcher(settings, sessions, dispatcher, backend)
     promotions = Promotions(settings, sessions)
     unwanted = UnwantedRuns(settings, sessions, backend) if settings.kfp_endpoint else None
+    lost = LostRuns(settings, sessions)
     heart = Heart(sessions, [WATCHER], sign_path(settings.home, WATCHER))
 
     def stop(*_: object) -> None:
         watcher.stop()
         promotions.stop()
+        lost.stop()
         if unwanted is not None:
             unwanted.stop()
         heart.stop()
@@ -128,10 +131,12 @@ def main() -> None:
     signal.signal(signal.SIGINT, stop)
     heart.start()
     promotions.start()
+    lost.start()
     if unwanted is not None:
         unwanted.start()
     watcher.run()
     promotions.join()
+    lost.join()
     if unwanted is not None:
         unwanted.join()
 

@@ -56,6 +56,7 @@ class TaskStatus:
     Attributes:
         name: the component's, as in the pipeline's YAML.
         error: one sentence, empty unless it failed.
+        killed: whether its process was ended from outside, where that is known.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TaskStatus:
     started: datetime | None = None
     ended: datetime | None = None
     error: str = ""
+    killed: bool = False
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,7 @@ class RunStatus:
         url: the run's page, empty where there is none.
         error: one sentence, empty unless it failed.
         tasks: in the order in which they began.
+        killed: whether the process that ran it was ended from outside, where that is known.
     """
 
     run_id: str
@@ -85,6 +88,7 @@ class RunStatus:
     url: str = ""
     error: str = ""
     tasks: tuple[TaskStatus, ...] = field(default=())
+    killed: bool = False
 
 
 class PipelineBackend(ABC):

@@ -75,6 +75,17 @@ def end_tree(pid: int, patience: float = 10.0) -> None:
     psutil.wait_procs(alive, patience)
 
 
+def end_strays(work: Path) -> None:
+    """End the steps that a run whose process was killed has left running."""
+    import psutil
+
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        step = any("kfp.dsl.executor_main" in word for word in words)
+        if step and any(f"{work}/" in word for word in words):
+            end_tree(process.pid)
+
+
 def _run(pipeline: Path, arguments: Path, work: Path) -> int:
     from kfp import components, local
 
@@ -112,6 +123,7 @@ def _run(pipeline: Path, arguments: Path, work: Path) -> int:
         error = error or f"The pipeline broke: {type(fault).__name__}: {fault}"
         raise
     finally:
+        folder.remove_temporary()
         folder.write_end(RunState.FAILED if error else RunState.SUCCEEDED, error)
     return 0
 

@@ -17,7 +17,7 @@ from pipelines.backend import (
     TaskStatus,
 )
 from pipelines.compile import compile_pipeline
-from pipelines.local import end_tree, start_local
+from pipelines.local import end_strays, end_tree, start_local
 from pipelines.local_docker import end_containers
 from pipelines.run_folder import RunEnd, RunFolder, RunProcess
 from pipelines.spec_tasks import SpecTask, read_tasks
@@ -46,6 +46,7 @@ class LocalBackend(PipelineBackend):
                 settings = self._settings.model_copy(update={"pipeline_retries": 0})
                 compile_pipeline(request.pipeline, folder.yaml, settings)
                 folder.write_request(request)
+                self._tidy_up()
                 self._start(folder, request)
         return request.name
 
@@ -87,6 +88,7 @@ class LocalBackend(PipelineBackend):
                     end_containers(run_id)
                 self._alive(folder)
             folder.write_end(RunState.CANCELED)
+            folder.remove_temporary()
 
     def _start(self, folder: RunFolder, request: RunRequest) -> None:
         # What loads a user's weights is given no secrets.
@@ -94,6 +96,8 @@ class LocalBackend(PipelineBackend):
         # Nor the key of an S3 storage: who submits brings what the steps read, and keeps what
         # they leave.
         environment["ACTVERSE_ROOT"] = str(self._settings.layout.root)
+        # Each step leaves a folder there: KFP's own script makes it, and removes none.
+        environment["TMPDIR"] = str(folder.make_temporary())
         process = start_local(
             folder.yaml,
             request.arguments,
@@ -104,6 +108,13 @@ class LocalBackend(PipelineBackend):
         )
         self._children[request.name] = process
         folder.write_process(RunProcess.of(process.pid))
+
+    def _tidy_up(self) -> None:
+        """Write the end of runs that were killed, and remove what they have left."""
+        for path in self._root.glob("[!.]*"):
+            folder = RunFolder(path)
+            if folder.end() is None and folder.process() is not None:
+                self._state(folder)
 
     def _folder(self, name: str) -> RunFolder:
         return RunFolder(self._root / checked_name(name, "run"))
@@ -145,7 +156,10 @@ class LocalBackend(PipelineBackend):
                 folder.write_end(
                     RunState.FAILED,
                     f"The run {name} ended without a word, killed perhaps: read {folder.log}.",
+                    killed=True,
                 )
+            end_strays(folder.path)
+            folder.remove_temporary()
         return folder.end() or RunEnd(RunState.RUNNING, "", 0.0)
 
     def _status(self, folder: RunFolder, *, tasks: bool = True) -> RunStatus:
@@ -163,6 +177,7 @@ class LocalBackend(PipelineBackend):
             ended=_moment(end.ended),
             error=end.error,
             tasks=_tasks(folder, end) if tasks else (),
+            killed=end.killed,
         )
 
 
@@ -178,6 +193,7 @@ def _tasks(folder: RunFolder, end: RunEnd) -> tuple[TaskStatus, ...]:
             started=_moment(record.started),
             ended=_moment(record.ended or end.ended),
             error=record.error,
+            killed=record.killed,
         )
         for record in records
     ]

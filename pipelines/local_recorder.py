@@ -6,12 +6,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TextIO
 
 from pipelines.backend import RunState
-from pipelines.run_errors import error_sentence
+from pipelines.run_errors import FROM_OUTSIDE, ending_signal, error_sentence, signal_sentence
 from pipelines.run_folder import RunFolder, TaskRecord
+
+_PROCESS_RUNNERS = {
+    "kfp.local.subprocess_task_handler": "run_local_subprocess",
+    "kfp.local.docker_task_handler": "run_docker_container",
+}
+"""KFP's functions that run a step's process to its end and return its exit code."""
 
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -24,6 +30,7 @@ class LocalRecorder:
         self._tasks: list[TaskRecord] = []
         self._lock = threading.Lock()
         self._output = _Output(sys.stdout)
+        self._ended = threading.local()
 
     @property
     def failed(self) -> list[TaskRecord]:
@@ -37,13 +44,26 @@ class LocalRecorder:
         from kfp.local.orchestrator import task_executor
 
         run, before = task_executor.execute_single_task, sys.stdout
-        task_executor.execute_single_task = self._recorded(run)
-        sys.stdout = self._output
-        try:
-            yield
-        finally:
-            sys.stdout = before
-            task_executor.execute_single_task = run
+        with ExitStack() as codes:
+            # It loses how a process ended.
+            for module, name in _PROCESS_RUNNERS.items():
+                if (loaded := sys.modules.get(module)) is not None:
+                    codes.callback(setattr, loaded, name, getattr(loaded, name))
+                    setattr(loaded, name, self._noting_code(getattr(loaded, name)))
+            task_executor.execute_single_task = self._recorded(run)
+            sys.stdout = self._output
+            try:
+                yield
+            finally:
+                sys.stdout = before
+                task_executor.execute_single_task = run
+
+    def _noting_code(self, run: Callable[..., int]) -> Callable[..., int]:
+        def noting(*args: Any, **kwargs: Any) -> int:
+            self._ended.code = run(*args, **kwargs)
+            return int(self._ended.code)
+
+        return noting
 
     def _recorded(self, run: Callable[..., Any]) -> Callable[..., Any]:
         def execute(*args: Any, task_name: str, **kwargs: Any) -> Any:
@@ -57,6 +77,7 @@ class LocalRecorder:
             self._folder.logs.mkdir(exist_ok=True)
             path = self._folder.logs / log
             succeeded = False
+            self._ended.code = 0
             try:
                 with path.open("w", encoding="utf-8") as file, self._output.also_to(file):
                     outputs, status = run(*args, task_name=task_name, **kwargs)
@@ -66,8 +87,12 @@ class LocalRecorder:
                 task.ended = time.time()
                 if not succeeded:
                     lines = path.read_text(encoding="utf-8").splitlines()
-                    task.error = error_sentence(lines, task_name) or (
-                        f"The step {task_name} ended without a word."
+                    number = ending_signal(self._ended.code)
+                    task.killed = number in FROM_OUTSIDE
+                    task.error = (
+                        signal_sentence(number, task_name)
+                        or error_sentence(lines, task_name)
+                        or f"The step {task_name} ended without a word: see its log."
                     )
                 with self._lock:
                     self._folder.write_tasks(self._tasks)

@@ -5,6 +5,8 @@ Each file appears whole. The run's own process writes what it does, whoever subm
 
 import json
 import os
+import shutil
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -51,6 +53,7 @@ class TaskRecord:
     Attributes:
         log: the name of its log in ``logs/``.
         started, ended: seconds since the epoch; ``ended`` is 0 while it runs.
+        killed: whether its process was ended from outside.
     """
 
     name: str
@@ -59,15 +62,21 @@ class TaskRecord:
     started: float
     ended: float = 0.0
     error: str = ""
+    killed: bool = False
 
 
 @dataclass(frozen=True)
 class RunEnd:
-    """How a run ended; ``ended`` is in seconds since the epoch."""
+    """How a run ended; ``ended`` is in seconds since the epoch.
+
+    Attributes:
+        killed: whether its process was ended from outside.
+    """
 
     state: RunState
     error: str
     ended: float
+    killed: bool = False
 
 
 class RunFolder:
@@ -127,10 +136,29 @@ class RunFolder:
         """The tasks that were begun."""
         return [TaskRecord(**task) for task in self._read("tasks") or []]
 
-    def write_end(self, state: RunState, error: str = "") -> None:
+    def make_temporary(self) -> Path:
+        """A new folder for what the run's processes need for a while; kept short.
+
+        It lies where temporary files do, since the sockets of worker processes, which are made
+        in it, take no long paths. ``remove_temporary`` removes it, also after a crash.
+        """
+        path = Path(tempfile.gettempdir()) / f"actverse-run-{uuid.uuid4().hex[:12]}"
+        # Written down first: whatever happens next, it is found again.
+        self._write("temporary", str(path))
+        path.mkdir(mode=0o700)
+        return path
+
+    def remove_temporary(self) -> None:
+        """Remove what a run that has ended has left of temporary files."""
+        if (path := self._read("temporary")) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+        for work in self.path.glob("artifacts/**/.*.work"):
+            shutil.rmtree(work, ignore_errors=True)
+
+    def write_end(self, state: RunState, error: str = "", *, killed: bool = False) -> None:
         """Write down how it ended; what was written first stays."""
         beside = self.path / f".end.{uuid.uuid4().hex}.json"
-        end = {"state": state, "error": error, "ended": time.time()}
+        end = {"state": state, "error": error, "ended": time.time(), "killed": killed}
         try:
             beside.write_text(json.dumps(end), encoding="utf-8")
             os.link(beside, self.path / "end.json")
@@ -142,7 +170,10 @@ class RunFolder:
     def end(self) -> RunEnd | None:
         """How it ended; None where nobody has said so."""
         read = self._read("end")
-        return read and RunEnd(RunState(read["state"]), read["error"], read["ended"])
+        if read is None:
+            return None
+        killed = read.get("killed", False)
+        return RunEnd(RunState(read["state"]), read["error"], read["ended"], killed)
 
     def ask_to_cancel(self) -> None:
         """Write down that it is to be ended."""

@@ -36,6 +36,7 @@ OPTIONAL_CONFIG_KEYS = (
     "ACTVERSE_DOWNLOAD_TIMEOUT",
     "ACTVERSE_ALLOW_PRIVATE_URLS",
     "ACTVERSE_PIPELINE_RETRIES",
+    "ACTVERSE_SERVICE_PATIENCE",
     "ACTVERSE_LOG_FORMAT",
 )
 """Variables that it may hold."""
@@ -85,8 +86,8 @@ class TaskPolicy:
 POLICIES = {
     # Reads the storage only, which may be away for a moment.
     "dataset": TaskPolicy("Dataset", cached=True),
-    # What a moment of MLflow's or the storage's away has cost is worth a second training; what
-    # diverged would diverge again, for hours.
+    # A repeat takes up a training that was finished, and lost MLflow or the storage only behind
+    # it; what diverged would diverge again, for hours.
     "train": TaskPolicy("Train", image="trainer", size="training", retries=1),
     # MLflow, with which it keeps its report too, may come back.
     "export": TaskPolicy("Export", image="trainer", size="analysis", cached=True),

@@ -9,6 +9,7 @@ from components.analysis.analyse import analyse
 from components.analysis.options import AnalysisOptions
 from components.errors import NotFound
 from components.pipeline_step import PipelineStep
+from components.serving.awaited import awaited, lost_model
 from components.serving.client import TritonModel
 from components.serving.status import served_models
 from components.settings import Settings
@@ -48,9 +49,10 @@ def analyse_served(
         there are.
 
     Raises:
-        NotFound: if there is no such video.
+        NotFound: if there is no such video; if neither Triton nor the registry knows the model.
         BadVideo: if the video cannot be read.
-        Unavailable, StepFailed: if Triton or the storage is away or fails.
+        Unavailable: if Triton or the storage is away, or Triton has lost the model.
+        StepFailed: if the inference fails.
         StorageFull: when there is no space for the chunks.
     """
     results = storage.layout.results(task_id)
@@ -58,9 +60,15 @@ def analyse_served(
         storage.bring(results)
     storage.bring(video)
     begun = time.monotonic()
-    with TritonModel(
-        settings.triton_url, model_name, model_version, shared_memory=settings.triton_shared_memory
-    ) as model:
+    with (
+        awaited(settings, model_name, model_version),
+        TritonModel(
+            settings.triton_url,
+            model_name,
+            model_version,
+            shared_memory=settings.triton_shared_memory,
+        ) as model,
+    ):
         done = analyse(
             video,
             results,
@@ -104,18 +112,21 @@ def analyse_stored(
         fetched: the facts of its fetching.
 
     Raises:
-        NotFound: also if the model, or that version of it, is not served.
+        NotFound: also if the model, or that version of it, is not served and not to be.
     """
-    return analyse_served(
-        step.layout.video(video_id) / "video.mp4",
-        video_id,
-        settings=step.settings,
-        storage=step.storage,
-        model_name=model_name,
-        model_version=_version(step.settings, model_name, model_version),
-        options=AnalysisOptions.model_validate(options),
-        facts=VideoFacts.model_validate(fetched["video"]),
-        progress=step.progress,
+    version = step.patience(lambda: _version(step.settings, model_name, model_version))
+    return step.patience(
+        lambda: analyse_served(
+            step.layout.video(video_id) / "video.mp4",
+            video_id,
+            settings=step.settings,
+            storage=step.storage,
+            model_name=model_name,
+            model_version=version,
+            options=AnalysisOptions.model_validate(options),
+            facts=VideoFacts.model_validate(fetched["video"]),
+            progress=step.progress,
+        )
     )
 
 
@@ -123,9 +134,11 @@ def _version(settings: Settings, name: str, wanted: int) -> int:
     for served in served_models(settings):
         if served.model == name:
             if wanted and wanted not in served.versions:
-                raise NotFound(
+                raise lost_model(settings, name, wanted) or NotFound(
                     f"Version {wanted} of the model {name!r} is not served, but "
                     f"{', '.join(map(str, served.versions))}: name one of these."
                 )
             return wanted or served.version
-    raise NotFound(f"The model {name!r} is not served: give a version of it the champion's alias.")
+    raise lost_model(settings, name, wanted) or NotFound(
+        f"The model {name!r} is not served: give a version of it the champion's alias."
+    )

@@ -40,13 +40,15 @@ def gate(
     from components.registry.pages import version_page
 
     with pipeline_step("gate", task_id) as step:
-        gated = decide(
-            model_name,
-            version,
-            Path(onnx.path) / "model.onnx",
-            Path(dataset.path),
-            settings=step.settings,
-            progress=step.progress,
+        gated = step.patience(
+            lambda: decide(
+                model_name,
+                version,
+                Path(onnx.path) / "model.onnx",
+                Path(dataset.path),
+                settings=step.settings,
+                progress=step.progress,
+            )
         )
         url = version_page(model_name, version, step.settings)
         write_text(Path(decision.path), gate_markdown(model_name, version, gated, version_url=url))

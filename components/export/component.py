@@ -31,8 +31,7 @@ def export(
     """
     from pathlib import Path
 
-    from components.dataset.facts import read_dataset
-    from components.export.export import export_model
+    from components.export.export_once import export_once
     from components.export.parity_page import parity_page
     from components.files import write_text
     from components.pipeline_step import pipeline_step
@@ -41,20 +40,20 @@ def export(
 
     with pipeline_step("export", task_id) as step:
         trained = read_training(Path(model.path))
-        exported = export_model(
+        exported = export_once(
+            step,
+            task_id,
             Path(model.path) / "model.pt",
             Path(dataset.path),
             Path(onnx.path),
-            read_dataset(Path(dataset.path)).spec,
             imgsz=trained.imgsz,
-            keep_missed=True,
-            progress=step.progress,
         )
         url = run_page(trained.run_id, step.settings)
-        markdown, page = exported.report.markdown(), parity_page(exported.report, run_url=url)
+        markdown, page = exported.markdown(), parity_page(exported, run_url=url)
         write_text(Path(report.path), markdown)
         write_text(Path(parity.path), page)
         log_pages(trained.run_id, {"parity.md": markdown, "parity.html": page}, step.settings)
         onnx.framework = "onnx"
         onnx.metadata |= {"run_id": trained.run_id, "mlflow_run": url}
-        step.progress(1, 1, file=exported.model.name, bytes=exported.model.stat().st_size)
+        file = Path(onnx.path) / "model.onnx"
+        step.progress(1, 1, file=file.name, bytes=file.stat().st_size)

@@ -35,14 +35,16 @@ def register(
 
     with pipeline_step("register", task_id) as step:
         trained = read_training(Path(model.path))
-        version = register_model(
-            Path(onnx.path),
-            name=model_name,
-            run_id=trained.run_id,
-            tracking_uri=step.settings.mlflow_uri,
-            metrics=trained.metrics,
-            dataset_digest=trained.dataset_digest,
-            tags={"task_id": task_id},
+        version = step.patience(
+            lambda: register_model(
+                Path(onnx.path),
+                name=model_name,
+                run_id=trained.run_id,
+                tracking_uri=step.settings.mlflow_uri,
+                metrics=trained.metrics,
+                dataset_digest=trained.dataset_digest,
+                tags={"task_id": task_id},
+            )
         )
         url = run_page(trained.run_id, step.settings)
         title = f"Version {version} of {model_name} is registered"

@@ -1,7 +1,9 @@
 """The line to the MLflow server, whose registry holds the desired state."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -11,6 +13,10 @@ from components.errors import NotFound, StepFailed, Unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+# Its client repeats a request for some four minutes without a word. Whoever asks here waits
+# himself, in sight, or has to go on.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 
 def shown_address(tracking_uri: str) -> str:
@@ -56,11 +62,27 @@ def registry(tracking_uri: str, what: str) -> Iterator["MlflowClient"]:
     """
     check_answers(tracking_uri)
     from mlflow import MlflowClient
+
+    with mlflow_errors(tracking_uri, what):
+        yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+
+@contextmanager
+def mlflow_errors(tracking_uri: str, what: str) -> Iterator[None]:
+    """Turn the errors of MLflow's client into ours, as ``registry`` says."""
     from mlflow.exceptions import MlflowException
+    from requests import HTTPError, RequestException  # type: ignore[import-untyped]
 
     address = shown_address(tracking_uri)
     try:
-        yield MlflowClient(tracking_uri, registry_uri=tracking_uri)
+        yield
+    except RequestException as error:
+        # Files go past MLflow's own errors.
+        message = " ".join(str(error).split()).replace(tracking_uri, address)
+        status = error.response.status_code if isinstance(error, HTTPError) else 0
+        if HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise StepFailed(f"MLflow at {address} refused {what}: {message}.") from error
+        raise Unavailable(f"MLflow at {address} failed on {what} ({message}).") from error
     except MlflowException as error:
         message = " ".join(str(error).split()).replace(tracking_uri, address)
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":

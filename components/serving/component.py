@@ -25,6 +25,7 @@ def deploy(
     from pathlib import Path
 
     from components.files import write_text
+    from components.finished import forget_finished
     from components.pipeline_step import pipeline_step
     from components.registry.gate_tags import read_gate_reason
     from components.registry.pages import run_of_version, run_page, version_markdown, version_page
@@ -37,12 +38,21 @@ def deploy(
         promoted = version == registered
         if promoted:
             deploy_version(
-                model_name, version, settings=settings, timeout=timeout, progress=progress
+                model_name,
+                version,
+                settings=settings,
+                timeout=timeout,
+                progress=progress,
+                patience=step.patience,
             )
             served, reason = version, ""
         else:
-            served = keep_champion(model_name, settings=settings, timeout=timeout)
-            reason = read_gate_reason(model_name, registered, tracking_uri=settings.mlflow_uri)
+            served = keep_champion(
+                model_name, settings=settings, timeout=timeout, patience=step.patience
+            )
+            reason = step.patience(
+                lambda: read_gate_reason(model_name, registered, tracking_uri=settings.mlflow_uri)
+            )
         title = f"Version {served} of {model_name} is served"
         url = run_page(run_of_version(model_name, served, settings), settings)
         write_text(
@@ -55,5 +65,6 @@ def deploy(
             "mlflow_version": version_page(model_name, served, settings),
             "mlflow_run": url,
         }
+        forget_finished(step, task_id)
         why = {} if promoted else {"reason": reason}
         progress(1, 1, model=model_name, version=served, promoted=promoted, **why)

@@ -26,12 +26,21 @@ _GRPC_PREFIX = "triton-grpc-protocol-"
 _AWAY = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
 
+class NotServed(NotFound):
+    """A model, or a version of it, that Triton does not serve now."""
+
+
+class ModelDied(StepFailed):
+    """A model whose process on Triton was killed or broke: no request reaches it."""
+
+
 def as_our_error(error: InferenceServerException, url: str, what: str) -> Exception:
     """The error of our tree that says what Triton at ``url`` said about ``what``.
 
     Returns:
-        NotFound for a model or version that is not served, Unavailable when the server
-        is away, did not answer in time or wants another key, StepFailed for everything else.
+        NotServed for a model or version that is not served, Unavailable when the server is
+        away, was restarted, did not answer in time or wants another key, ModelDied when the
+        model's own process is gone, StepFailed for everything else.
     """
     message = " ".join((error.message() or "").split())
     if "protocol is restricted" in message:
@@ -40,12 +49,18 @@ def as_our_error(error: InferenceServerException, url: str, what: str) -> Except
             "ACTVERSE_TRITON_CONTROL_KEY to the key that it was started with."
         )
     if "unknown model" in message or "is not found" in message:
-        return NotFound(f"Triton at {url} does not serve {what}: deploy it first ({message}).")
+        return NotServed(f"Triton at {url} does not serve {what}: deploy it first ({message}).")
     if error.status() in _AWAY:
         return Unavailable(
             f"Triton at {url} did not answer about {what} ({message}): look at its log."
         )
-    return StepFailed(f"Triton could not do its part for {what}: {message}.")
+    if "Unable to find shared memory region" in message:
+        # Only a restart makes it forget what it has mapped.
+        return Unavailable(
+            f"Triton at {url} was restarted while it was asked for {what}: ask again ({message})."
+        )
+    kind = ModelDied if "Stub process" in message and "not healthy" in message else StepFailed
+    return kind(f"Triton could not do its part for {what}: {message}.")
 
 
 @contextmanager

@@ -44,23 +44,16 @@ def train(
     from components.training.settings import TrainingSettings
     from components.training.stored_weights import bring_weights
     from components.training.summary import training_markdown, training_metrics
-    from components.training.train import Tracking
-    from components.training.train import train as train_model
+    from components.training.train_once import train_once
 
     with pipeline_step("train", task_id) as step:
         wanted = TrainingSettings.model_validate_json(training)
-        weights = bring_weights(wanted.weights, step.storage)
-        result = train_model(
+        result = train_once(
+            step,
+            task_id,
+            wanted.model_copy(update={"weights": bring_weights(wanted.weights, step.storage)}),
             Path(dataset.path),
             Path(model.path),
-            wanted.model_copy(update={"weights": weights}),
-            tracking=Tracking(
-                uri=step.settings.mlflow_uri,
-                experiment="actverse",
-                run_name=task_id,
-                tags={"task_id": task_id},
-            ),
-            progress=step.progress,
         )
         kept = step.layout.train_log(task_id) / "model.pt"
         publish_file(Path(model.path) / "model.pt", kept)

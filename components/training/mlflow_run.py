@@ -8,14 +8,19 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from components.dataset.facts import DATA_YAML, FACTS, SPLIT, DatasetFacts
-from components.errors import BadInput, Unavailable
-from components.registry.connection import check_answers, shown_address
+from components.errors import BadInput, NotFound, StepFailed, Unavailable
+from components.files import write_text
+from components.registry.connection import (
+    check_answers,
+    mlflow_errors,
+    registry,
+    shown_address,
+)
 from components.training.tracking import Tracking
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -34,6 +39,8 @@ from mlflow.exceptions import MlflowException
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _DATASET_DIGEST = 36  # MLflow's column holds no more; the tag has the whole
 
 
@@ -42,7 +49,8 @@ class MlflowRun:
 
     Figures that the server does not take are kept and sent with the next ones: a server that
     is away for a while costs a training nothing, as long as it is back at the end. All methods
-    but ``log_epoch`` raise Unavailable if the server does not answer or refuses.
+    but ``log_epoch`` and ``abandon`` wait for the server as long as ``Tracking.patience`` says;
+    they raise Unavailable if it does not answer even then, StepFailed if it refuses.
     """
 
     def __init__(self, tracking: Tracking) -> None:
@@ -55,18 +63,21 @@ class MlflowRun:
         self._uri = tracking.uri
         self._address = shown_address(tracking.uri)
         self._unsent: list[Metric] = []
-        check_answers(tracking.uri)
+        self._patience = tracking.patience
         self._client = MlflowClient(tracking_uri=tracking.uri)
-        with self._server():
-            run = self._bind(tracking)
-            self.run_id: str = run.info.run_id
-            self._params: dict[str, str] = dict(run.data.params)
+        run = self._ask(lambda: self._bind(tracking))
+        self.run_id: str = run.info.run_id
+        self._params: dict[str, str] = dict(run.data.params)
+        if tracking.run_id is not None:
             self.tag(tracking.tags)
 
     def _bind(self, tracking: Tracking) -> Run:
         if tracking.run_id is None:
             experiment = self._experiment_id(tracking.experiment)
-            return self._client.create_run(experiment, run_name=tracking.run_name)
+            # With its tags: one whose answer is lost is found again by them, and ended.
+            return self._client.create_run(
+                experiment, run_name=tracking.run_name, tags=dict(tracking.tags)
+            )
         try:
             run = self._client.get_run(tracking.run_id)
         except MlflowException as error:
@@ -95,8 +106,8 @@ class MlflowRun:
 
     def tag(self, tags: Mapping[str, str]) -> None:
         """Set tags; a tag that is there is replaced."""
-        with self._server():
-            self._client.log_batch(self.run_id, tags=[RunTag(*item) for item in tags.items()])
+        new = [RunTag(*item) for item in tags.items()]
+        self._ask(lambda: self._client.log_batch(self.run_id, tags=new))
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Log parameters.
@@ -109,8 +120,8 @@ class MlflowRun:
         changed = [
             f"{name}={text}" for name, text in texts.items() if self._params.get(name, text) != text
         ]
-        with self._server():
-            self._client.log_batch(self.run_id, params=[Param(*item) for item in new.items()])
+        unsent = [Param(*item) for item in new.items()]
+        self._ask(lambda: self._client.log_batch(self.run_id, params=unsent))
         self._params |= new
         if changed:
             self.tag({"changed_params": ", ".join(changed)})
@@ -126,10 +137,10 @@ class MlflowRun:
             profile=json.dumps(profile),
         )
         context = [InputTag("mlflow.data.context", "training")]
-        with self._server():
-            self._client.log_inputs(self.run_id, [DatasetInput(entity, context)])
-            for name in (DATA_YAML, FACTS, SPLIT):
-                self._client.log_artifact(self.run_id, str(folder / name), "dataset")
+        inputs = [DatasetInput(entity, context)]
+        self._ask(lambda: self._client.log_inputs(self.run_id, inputs))
+        for name in (DATA_YAML, FACTS, SPLIT):
+            self.log_files(folder / name, "dataset")
         self.tag({"dataset.digest": facts.digest})
         self.log_metrics({"dataset/leak": facts.leak}, step=0)
 
@@ -137,59 +148,85 @@ class MlflowRun:
         """Log figures of one step, after those that were not sent yet."""
         now = int(time.time() * 1000)
         self._unsent += [Metric(name, value, now, step) for name, value in metrics.items()]
-        with self._server():
-            while self._unsent:
-                # The server takes at most a thousand at a time.
-                self._client.log_batch(self.run_id, metrics=self._unsent[:1000])
-                del self._unsent[:1000]
+        self._ask(self._send)
+
+    def _send(self) -> None:
+        while self._unsent:
+            # The server takes at most a thousand at a time.
+            self._client.log_batch(self.run_id, metrics=self._unsent[:1000])
+            del self._unsent[:1000]
 
     def log_epoch(self, metrics: Mapping[str, float], epoch: int) -> None:
         """Log an epoch's figures in one request, or keep them until the server is back."""
         now = int(time.time() * 1000)
+        self._unsent += [Metric(name, value, now, epoch) for name, value in metrics.items()]
         try:
-            check_answers(self._uri)
-        except Unavailable as error:
+            self._once(self._send)
+        except (Unavailable, StepFailed) as error:
             logger.warning("%s The figures are kept.", error)
-            self._unsent += [Metric(name, value, now, epoch) for name, value in metrics.items()]
-            return
-        try:
-            self.log_metrics(metrics, epoch)
-        except Unavailable as error:
-            logger.warning("%s The figures are kept.", error)
+
+    def write_unsent(self, path: Path) -> None:
+        """Write down the figures that the server has not taken; nothing if there are none."""
+        if self._unsent:
+            write_text(path, json.dumps([dict(metric) for metric in self._unsent]))
+
+    def read_unsent(self, path: Path) -> None:
+        """Let the figures that an earlier process has written down be sent with the next ones."""
+        if path.exists():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            self._unsent += [
+                Metric(one["key"], one["value"], one["timestamp"], one["step"]) for one in kept
+            ]
 
     def log_files(self, path: Path, folder: str | None = None) -> None:
         """Log a file, or a folder's content, as artifacts in ``folder``."""
-        with self._server():
-            if path.is_dir():
-                self._client.log_artifacts(self.run_id, str(path), folder)
-            else:
-                self._client.log_artifact(self.run_id, str(path), folder)
+        send = self._client.log_artifacts if path.is_dir() else self._client.log_artifact
+        self._ask(lambda: send(self.run_id, str(path), folder))
 
     def finish(self) -> None:
         """Send what is left and end the run as FINISHED."""
         self.log_metrics({}, 0)
-        with self._server():
-            self._client.set_terminated(self.run_id, "FINISHED")
+        self._ask(lambda: self._client.set_terminated(self.run_id, "FINISHED"))
 
     def abandon(self, status: Literal["FAILED", "KILLED"], reason: str) -> None:
         """End the run with the reason as tag ``error`` and as its description.
 
         A server that is away does not hide why the training ended: it is logged only.
         """
+        words = [RunTag("error", reason), RunTag("mlflow.note.content", reason)]
+
+        def end() -> None:
+            self._client.log_batch(self.run_id, tags=words)
+            self._client.set_terminated(self.run_id, status)
+
         try:
-            check_answers(self._uri)
-            self.tag({"error": reason, "mlflow.note.content": reason})
-            with self._server():
-                self._client.set_terminated(self.run_id, status)
-        except Unavailable as error:
+            self._once(end)
+        except (Unavailable, StepFailed, NotFound) as error:
             logger.warning("The run %s could not be ended as %s: %s", self.run_id, status, error)
 
-    @contextmanager
-    def _server(self) -> Iterator[None]:
+    def _ask(self, ask: Callable[[], T]) -> T:
+        """Ask the server, as long as our patience lasts."""
+        return self._patience(lambda: self._once(ask))
+
+    def _once(self, ask: Callable[[], T]) -> T:
+        check_answers(self._uri)
+        with mlflow_errors(self._uri, "what the training says of itself"):
+            return ask()
+
+
+def run_state(tracking: Tracking) -> str:
+    """The status of the run ``tracking.run_id``, as MLflow says it; "" if it is not there.
+
+    Raises:
+        Unavailable: if the server does not answer.
+    """
+    uri, run_id = tracking.uri, tracking.run_id or ""
+
+    def ask() -> str:
         try:
-            yield
-        except MlflowException as error:
-            raise Unavailable(
-                f"The tracking server {self._address} did not take a request "
-                f"({str(error).splitlines()[0]}): see its log, then train again."
-            ) from error
+            with registry(uri, f"the run {run_id}") as client:
+                return str(client.get_run(run_id).info.status)
+        except NotFound:
+            return ""
+
+    return tracking.patience(ask)

@@ -4,8 +4,9 @@ import errno
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from components.errors import ActverseError, TrainingFailed, disk_errors
 from components.files import whole_file, whole_folder, write_text
 from components.steps import Progress, no_progress
 from components.training.epochs import EpochLog, diverged
-from components.training.result import MODEL, PLOTS, RESULT, TrainingResult
+from components.training.result import MODEL, PLOTS, RESULT, TrainingResult, read_training
 from components.training.settings import TrainingSettings
 from components.training.termination import Terminated, sigterm_raises
 from components.training.tracking import Tracking
@@ -23,7 +24,10 @@ from components.training.tracking import Tracking
 if TYPE_CHECKING:
     from components.training.mlflow_run import MlflowRun
 
-__all__ = ["Tracking", "train"]
+__all__ = ["Tracking", "finish_tracking", "train"]
+
+UNSENT = "unsent.json"
+"""The figures of epochs that the tracking server had not taken when the training was done."""
 
 
 def train(
@@ -33,6 +37,7 @@ def train(
     *,
     tracking: Tracking | None = None,
     progress: Progress = no_progress,
+    made: Callable[[], None] = lambda: None,
 ) -> TrainingResult:
     """Train a model; ``out`` gets ``model.pt``, ``training.json`` and ``plots/``, each whole.
 
@@ -49,13 +54,15 @@ def train(
             reason as its tag ``error``, or as KILLED after Ctrl-C or SIGTERM.
         progress: called after each epoch with the number of epochs done, the epochs planned,
             and the facts ``epoch``, ``epochs`` and ``metrics`` (clean names to floats).
+        made: called when ``out`` is whole, before the tracking server is given it: from here
+            on ``finish_tracking`` does the rest.
 
     Raises:
         NotFound, BadInput: if the dataset or the weights cannot be used, or the run to bind to
             does not exist.
         TrainingFailed: if it ends without a usable model.
-        Unavailable: if the tracking server does not answer at the start or at the end; after
-            the end ``model.pt`` is in ``out``.
+        Unavailable: if the tracking server does not answer at the start or at the end, for
+            longer than ``tracking.patience``; after the end ``model.pt`` is in ``out``.
         StorageFull: when the disk is full.
     """
     dataset, out = Path(dataset), Path(out)
@@ -73,7 +80,49 @@ def train(
         with disk_errors("the training"), _work_folder(out) as work:
             uri = tracking.uri if tracking else ""
             result = _train(dataset, facts, out, work, settings, run, uri, progress)
+        if run:
+            run.write_unsent(out / UNSENT)
+        made()
+        if run:
+            _give(run, result, out)
     return result
+
+
+def finish_tracking(out: Path, tracking: Tracking) -> TrainingResult | None:
+    """Give the tracking server what is missing of a finished training, and end its run.
+
+    Args:
+        out: the folder that ``train`` has made.
+        tracking: without a run id: that of the training is taken.
+
+    Returns:
+        The training's result; None if its run is gone, so that nothing can be listed with it.
+
+    Raises:
+        NotFound, BadInput: if there is no finished training in ``out``.
+        Unavailable: if the tracking server does not answer for longer than we wait.
+    """
+    from components.training.mlflow_run import run_state
+
+    result = read_training(out)
+    theirs = replace(tracking, run_id=result.run_id)
+    state = run_state(theirs)
+    if state not in ("", "FINISHED"):
+        with _tracked(theirs) as run:
+            if run:
+                run.tag({"error": "", "mlflow.note.content": ""})
+                run.read_unsent(out / UNSENT)
+                _give(run, result, out)
+    return result if state else None
+
+
+def _give(run: "MlflowRun", result: TrainingResult, out: Path) -> None:
+    """Give the tracking server what a training has ended with."""
+    best = {f"best/{name}": value for name, value in result.metrics.items()}
+    run.log_metrics(best, step=result.best_epoch)
+    run.log_files(out / PLOTS, PLOTS)
+    run.log_files(out / MODEL)
+    run.log_files(out / RESULT)
 
 
 def _train(
@@ -116,18 +165,13 @@ def _train(
     )
     # The result goes first and comes last: where it stands, all of it is of one training.
     (out / RESULT).unlink(missing_ok=True)
+    (out / UNSENT).unlink(missing_ok=True)
     with whole_folder(out / PLOTS) as beside:
         for plot in outcome.plots:
             shutil.copyfile(plot, beside / plot.name)
     with whole_file(out / MODEL) as beside_model:
         shutil.copyfile(outcome.checkpoint, beside_model)
     write_text(out / RESULT, result.model_dump_json(indent=2))
-    if run:
-        best = {f"best/{name}": value for name, value in result.metrics.items()}
-        run.log_metrics(best, step=log.best_epoch)
-        run.log_files(out / PLOTS, PLOTS)
-        run.log_files(out / MODEL)
-        run.log_files(out / RESULT)
     return result
 
 

@@ -1,13 +1,16 @@
 """The steps that ask a served model: pre-annotation of frames, analysis of a video."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from components.errors import NotFound
 from gateway.flows import TRAINING
 from gateway.steps.context import StepContext
-from gateway.steps.optional_model import NoModel, optional_model
+from gateway.steps.optional_model import NoModel, optional_model, wait_for_lost
 
 if TYPE_CHECKING:
+    from components.serving.client import TritonModel
     from components.serving.status import ServedModel
 
 
@@ -32,7 +35,10 @@ def preannotate(context: StepContext) -> dict[str, Any]:
     try:
         with optional_model(context):
             served = served_versions(context)
-        for name in (name for name in names if name in served):
+        for name in names:
+            if name not in served:
+                wait_for_lost(context, name)
+                continue
             with optional_model(context):
                 facts = {"model": name, "version": served[name]}
                 facts |= _label_frames(context, name, served[name])
@@ -111,11 +117,20 @@ def _own_model(context: StepContext) -> tuple[str, int]:
 
 
 def _served_version(context: StepContext, name: str, wanted: int | None = None) -> int:
-    """The version wanted, where it is still served; else the one that took its place."""
+    """The version wanted, where it is still served; else the one that took its place.
+
+    Raises:
+        Unavailable: if none is served now, and the registry says that one should be.
+        NotFound: if none is to be.
+    """
+    from components.serving.awaited import lost_model
+
     for served in _served(context):
         if served.model == name:
             return wanted if wanted in served.versions else served.version
-    raise NotFound(f"The model {name!r} is not served: give a version of it the champion's alias.")
+    raise lost_model(context.settings, name) or NotFound(
+        f"The model {name!r} is not served: give a version of it the champion's alias."
+    )
 
 
 def served_versions(context: StepContext) -> dict[str, int]:
@@ -129,11 +144,21 @@ def _served(context: StepContext) -> "list[ServedModel]":
     return served_models(context.settings)
 
 
-def open_model(context: StepContext, name: str, version: int) -> Any:
-    """A served version of a model; closed at the end of the block."""
+@contextmanager
+def open_model(context: StepContext, name: str, version: int) -> "Iterator[TritonModel]":
+    """A served version of a model; closed at the end of the block.
+
+    Raises:
+        Unavailable: also if Triton has lost it meanwhile.
+    """
+    from components.serving.awaited import awaited
     from components.serving.client import TritonModel
 
     settings = context.settings
-    return TritonModel(
-        settings.triton_url, name, version, shared_memory=settings.triton_shared_memory
-    )
+    with (
+        awaited(settings, name, version),
+        TritonModel(
+            settings.triton_url, name, version, shared_memory=settings.triton_shared_memory
+        ) as model,
+    ):
+        yield model

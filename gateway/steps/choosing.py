@@ -12,7 +12,12 @@ from components.video.probe import VideoFacts
 from components.video.selection.options import SelectionOptions, Strategy
 from components.video.selection.selection import Selection
 from gateway.steps.context import OtherTask, StepContext
-from gateway.steps.optional_model import NoModel, optional_model
+from gateway.steps.optional_model import (
+    NoModel,
+    lost_model_of,
+    optional_model,
+    wait_for_lost,
+)
 
 _BY_MODEL = ("uncertain", "active")
 # Enough to see where a model is unsure, without analysing a whole video for it.
@@ -65,7 +70,7 @@ def choose_frames(context: StepContext, video: Path) -> Selection:
     if strategy not in _BY_MODEL:
         return _select(context, video, strategy)
     if context.work.strategy and not context.earlier:
-        return _select(context, video, strategy, _global_model(context))
+        return _select(context, video, strategy, _global_model(context, needed=True))
     alone: Strategy = strategy if context.earlier else "uniform"
     try:
         with optional_model(context):
@@ -124,14 +129,24 @@ def _facts(context: StepContext) -> VideoFacts:
     return VideoFacts.model_validate(context.facts["convert"]["video"])
 
 
-def _global_model(context: StepContext) -> tuple[str, int] | None:
+def _global_model(context: StepContext, *, needed: bool = False) -> tuple[str, int] | None:
+    """The global model's name and version; None where none is to be served.
+
+    Raises:
+        Unavailable: if Triton has lost it; where it is not needed, in the first attempts only.
+    """
     from gateway.steps.analysis import served_versions
 
     name = context.settings.global_model
     if not name or not context.settings.triton_url:
         return None
     version = served_versions(context).get(name)
-    return (name, version) if version else None
+    if version:
+        return name, version
+    if needed and (lost := lost_model_of(context, name)):
+        raise lost
+    wait_for_lost(context, name)
+    return None
 
 
 def _nothing() -> Generator[FrameResult, None, None]:

@@ -30,3 +30,30 @@ def optional_model(context: StepContext) -> Iterator[None]:
         if isinstance(error, Unavailable) and context.attempt < _PATIENT_ATTEMPTS:
             raise
         raise NoModel(str(error)) from error
+
+
+def wait_for_lost(context: StepContext, name: str) -> None:
+    """Let the step be tried again, for some attempts, where Triton has lost a model.
+
+    Raises:
+        Unavailable: in the first attempts, if the model was served before and is to be served.
+    """
+    if context.attempt < _PATIENT_ATTEMPTS and (lost := lost_model_of(context, name)):
+        raise lost
+
+
+def lost_model_of(context: StepContext, name: str) -> Unavailable | None:
+    """The error that says that Triton has lost a model; None if it is not to serve it.
+
+    Most installations have no such model. So the repository is looked at first: it costs no
+    connection to the registry.
+
+    Raises:
+        Unavailable: if the repository or the registry does not answer.
+    """
+    from components.serving.awaited import lost_model
+    from components.serving.repository import ModelRepository
+
+    if not ModelRepository(context.settings).served_versions(name):
+        return None
+    return lost_model(context.settings, name)

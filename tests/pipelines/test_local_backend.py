@@ -1,5 +1,6 @@
 """Runs on this machine: submitted once, followed, ended, and never left in "running"."""
 
+import json
 import os
 import signal
 import threading
@@ -130,6 +131,76 @@ def test_a_run_whose_process_was_killed_is_not_running(backend: LocalBackend, tm
     assert status.state == RunState.FAILED
     assert f"ended without a word, killed perhaps: read {folder.log}" in status.error
     assert status.tasks[-1].state == RunState.FAILED
+
+
+def _steps(folder: RunFolder) -> list[psutil.Process]:
+    """The processes of a run's steps: KFP's executor, and the shell around it."""
+    process = folder.process()
+    assert process is not None
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def _temporary(folder: RunFolder) -> Path:
+    """Where the steps of a run make temporary files; one of them is there."""
+    path = Path(json.loads((folder.path / "temporary.json").read_text()))
+    wait_until(lambda: list(path.iterdir()), what="a step's temporary files")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence", "passes"),
+    [
+        (signal.SIGKILL, "was ended from outside by signal 9 (SIGKILL)", True),
+        (signal.SIGTERM, "was ended from outside by signal 15 (SIGTERM)", True),
+        (signal.SIGSEGV, "broke and was ended by signal 11 (SIGSEGV)", False),
+    ],
+)
+def test_a_step_that_a_signal_has_ended_says_which(
+    backend: LocalBackend, tmp_path: Path, number: signal.Signals, sentence: str, passes: bool
+):
+    run = backend.submit(request(gate=str(tmp_path / "never")))
+    wait_until(lambda: "waiting" in "\n".join(backend.logs(run)), 60, "the second step")
+    folder = RunFolder(tmp_path / "pipelines" / "runs" / run)
+    temporary = _temporary(folder)
+    (step,) = (process for process in _steps(folder) if "python" in process.name())
+    step.send_signal(number)
+    ended(backend, run)
+    status = backend.status(run)
+    assert status.state == RunState.FAILED
+    assert status.error.startswith(f"The step wait-for {sentence}: ")
+    assert [task.killed for task in status.tasks] == [False, passes]
+    assert not temporary.exists()
+
+
+def test_nothing_temporary_of_a_run_is_left(backend: LocalBackend, tmp_path: Path):
+    gate = tmp_path / "gate"
+    run = backend.submit(request(gate=str(gate)))
+    wait_until(lambda: "waiting" in "\n".join(backend.logs(run)), 60, "the second step")
+    temporary = _temporary(RunFolder(tmp_path / "pipelines" / "runs" / run))
+    gate.touch()
+    ended(backend, run)
+    assert backend.status(run).state == RunState.SUCCEEDED
+    assert not temporary.exists()
+
+
+def test_the_next_run_removes_what_a_killed_one_has_left(backend: LocalBackend, tmp_path: Path):
+    """Its process alone was ended: as by a kernel that is short of memory."""
+    run = backend.submit(request(gate=str(tmp_path / "never")))
+    wait_until(lambda: "waiting" in "\n".join(backend.logs(run)), 60, "the second step")
+    folder = RunFolder(tmp_path / "pipelines" / "runs" / run)
+    temporary, steps = _temporary(folder), _steps(folder)
+    assert steps
+    os.kill(folder.process().pid, signal.SIGKILL)
+    wait_until(lambda: not backend._alive(folder), what="its end")
+    assert any(step.is_running() for step in steps)
+    # Another process, that has seen nothing of it; and nobody asks for that run.
+    other = LocalBackend(backend._settings, own_session=False)
+    ended(other, other.submit(request("training-t-2")))
+    assert not temporary.exists()
+    _, alive = psutil.wait_procs(steps, 5)
+    assert [step for step in alive if step.status() != psutil.STATUS_ZOMBIE] == []
+    assert other.status(run).killed
+    assert not other.status("training-t-2").killed
 
 
 def test_an_interrupted_run_is_no_success(backend: LocalBackend, tmp_path: Path):

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from components.errors import NotFound, PromotionFailed
+from components.errors import NotFound, PromotionFailed, Unavailable
+from components.patience import Patience
 from components.registry.aliases import read_champion, set_champion
 from components.registry.tags import ServingState, write_state
 from components.serving.deploy import deploy, keep_champion
@@ -14,6 +15,8 @@ from components.serving.promote import Promoter
 from components.serving.reconcile import reconcile
 from components.settings import Settings
 from tests.helpers.exports import other_findings
+from tests.helpers.relay import Relay
+from tests.helpers.servers import TritonServer
 
 
 @pytest.fixture
@@ -109,3 +112,88 @@ def test_a_champion_that_is_kept_is_the_one_that_is_served(
     timer.start()
     assert keep_champion("kept", settings=settings, timeout=30) == third
     timer.join()
+
+
+@pytest.fixture
+def relay(mlflow_server: str) -> Iterator[Relay]:
+    """The line to MLflow, which a test can cut."""
+    relay = Relay(int(mlflow_server.rpartition(":")[2]))
+    relay.open()
+    yield relay
+    relay.close()
+
+
+def test_a_registry_that_is_away_is_waited_for(
+    settings: Settings, registered: Callable[..., int], relay: Relay
+):
+    version, told = registered("patient", 1), []
+    far = settings.model_copy(update={"mlflow_uri": f"http://127.0.0.1:{relay.port}"})
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        if sentence:
+            relay.open()
+
+    def cut(done: float, total: float, **facts: object) -> None:
+        if not told:
+            relay.close()
+
+    relay.close()
+    with reconciling(settings):
+        deploy("patient", version, settings=far, timeout=60, patience=Patience(60, tell))
+        assert [bool(sentence) for sentence in told] == [True, False]
+        told.clear()
+        relay.close()
+        kept = keep_champion("patient", settings=far, timeout=60, patience=Patience(60, tell))
+        assert (kept, [bool(sentence) for sentence in told]) == (version, [True, False])
+        told.clear()
+        deploy(
+            "patient",
+            version,
+            settings=far,
+            timeout=60,
+            progress=cut,
+            patience=Patience(60, tell),
+        )
+
+
+def test_an_alias_that_somebody_has_moved_meanwhile_is_left_to_them(
+    settings: Settings, registered: Callable[..., int], monkeypatch: pytest.MonkeyPatch
+):
+    """The answer of the registry was lost; before it is asked again, somebody decides."""
+    first, second = registered("decided", 1), registered("decided", 2)
+    uri, alias = settings.mlflow_uri, settings.champion_alias
+    real = set_champion
+
+    def lost(model: str, version: int, alias: str, *, tracking_uri: str) -> None:
+        real(model, version, alias, tracking_uri=tracking_uri)
+        real(model, second, alias, tracking_uri=tracking_uri)
+        raise Unavailable("MLflow does not answer.")
+
+    monkeypatch.setattr("components.serving.deploy.set_champion", lost)
+    with pytest.raises(PromotionFailed, match=f"from version {first} to {second}"):
+        deploy("decided", first, settings=settings, timeout=60, patience=Patience(60))
+    assert read_champion("decided", alias, tracking_uri=uri) == second
+
+
+def test_the_time_without_triton_does_not_count(
+    settings: Settings, registered: Callable[..., int], triton: TritonServer
+):
+    version = registered("late", 1)
+    relay = Relay(int(triton.url.rpartition(":")[2]))
+    far = settings.model_copy(update={"triton_url": f"127.0.0.1:{relay.port}"})
+    told: list[str] = []
+
+    def tell(sentence: str) -> None:
+        told.append(sentence)
+        if sentence:
+            relay.open()
+            Promoter(settings).promote("late", version)
+
+    try:
+        # Not even a tenth of a second is left when Triton is back.
+        deploy("late", version, settings=far, timeout=0.1, patience=Patience(60, tell))
+    finally:
+        relay.close()
+    assert "Triton at" in told[0]
+    assert told[-1] == ""
