@@ -1,8 +1,9 @@
 """Ends what a supervisor left behind when it was killed. ``python -m actverse.reaper``
 
-The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input. When
-that ends without ``done``, the supervisor is gone: every process group still listed is
-ended. Standard library only, so that it costs little memory and starts at once.
+The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input, and a
+line ``~prefix`` for shared memory that is named so. When that ends without ``done``, the
+supervisor is gone: every process group still listed is ended, then such shared memory removed.
+Standard library only, so that it costs little memory and starts at once.
 """
 
 import contextlib
@@ -10,6 +11,8 @@ import os
 import signal
 import sys
 import time
+
+from components.serving.leftovers import remove_shared_memory
 
 _PATIENCE_SECONDS = 10.0
 
@@ -39,12 +42,18 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     groups: set[int] = set()
+    prefixes: set[str] = set()
     for line in sys.stdin:
         if line.strip() == "done":
             return
+        if line[0] == "~":
+            prefixes.add(line[1:].strip())
+            continue
         change = groups.add if line[0] == "+" else groups.discard
         change(int(line[1:]))
     end_groups(groups)
+    for prefix in prefixes:
+        remove_shared_memory(prefix)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def serve(role: Role, queues: Sequence[str] = (), slots: int | None = None) -> N
     _role_path(settings).write_text(role, encoding="ascii")
     # Its bars would fill the log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.update(settings.tracking_environment())
     os.execv(argv[0], argv)  # noqa: S606 (a list, and no shell)
 
 

@@ -14,8 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from actverse.private import OWNER_ONLY
 from actverse.reaper import end_groups
 from components.errors import Unavailable
+from components.serving.leftovers import remove_shared_memory
 
 logger = logging.getLogger("actverse.supervisor")
 
@@ -35,6 +37,8 @@ class Service:
         ready: a real probe; true when it serves.
         patience: seconds it may take to become ready.
         relied_on: whether others ask it also while they end, so that it ends after them.
+        shared_memory: what the names of its shared memory begin with; what it has left there
+            is removed after its end.
     """
 
     name: str
@@ -44,6 +48,7 @@ class Service:
     ready: Callable[[], bool]
     patience: float = 90.0
     relied_on: bool = False
+    shared_memory: str = ""
 
 
 @dataclass
@@ -121,6 +126,7 @@ class Supervisor:
             # The leader may be gone while what it started is not.
             end_groups({running.process.pid}, patience=2.0)
             running.process.wait()
+            remove_shared_memory(running.service.shared_memory)
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
         service.log.parent.mkdir(parents=True, exist_ok=True)
@@ -132,8 +138,11 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=OWNER_ONLY,
             )
         self._tell(f"+{process.pid}")
+        if service.shared_memory:
+            self._tell(f"~{service.shared_memory}")
         return process
 
     def _tell(self, line: str) -> None:
@@ -167,6 +176,7 @@ class Supervisor:
     def _restart(self, running: _Running) -> bool:
         name, code = running.service.name, running.process.returncode
         end_groups({running.process.pid}, patience=2.0)
+        remove_shared_memory(running.service.shared_memory)
         self._tell(f"-{running.process.pid}")
         recent = [t for t in running.starts if time.monotonic() - t < _RESTART_WINDOW]
         if len(recent) > _RESTARTS:

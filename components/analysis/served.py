@@ -59,7 +59,11 @@ def analyse_served(
     storage.bring(video)
     begun = time.monotonic()
     with TritonModel(
-        settings.triton_url, model_name, model_version, shared_memory=settings.triton_shared_memory
+        settings.triton_url,
+        model_name,
+        model_version,
+        shared_memory=settings.triton_shared_memory,
+        key=settings.triton_control_key.get_secret_value(),
     ) as model:
         done = analyse(
             video,

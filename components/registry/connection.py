@@ -1,5 +1,6 @@
 """The line to the MLflow server, whose registry holds the desired state."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +12,25 @@ from components.errors import NotFound, StepFailed, Unavailable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+@contextmanager
+def let_in_with(environment: dict[str, str]) -> Iterator[None]:
+    """Let MLflow's client in this process show who it is, while the block runs.
+
+    For a process that was not started with ``Settings.tracking_environment()``.
+    """
+    # MLflow's client looks for it nowhere but in the environment.
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def shown_address(tracking_uri: str) -> str:

@@ -135,5 +135,9 @@ def open_model(context: StepContext, name: str, version: int) -> Any:
 
     settings = context.settings
     return TritonModel(
-        settings.triton_url, name, version, shared_memory=settings.triton_shared_memory
+        settings.triton_url,
+        name,
+        version,
+        shared_memory=settings.triton_shared_memory,
+        key=settings.triton_control_key.get_secret_value(),
     )
