@@ -9,7 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
@@ -254,7 +254,11 @@ def state_path(home: Path) -> Path:
 def find_running(home: Path) -> Addresses | None:
     """The addresses of the stack that runs in ``home``, or None."""
     try:
-        addresses = Addresses(**json.loads(state_path(home).read_text(encoding="utf-8")))
+        found = json.loads(state_path(home).read_text(encoding="utf-8"))
+        # Of another version it may say more.
+        addresses = Addresses(
+            **{one.name: found[one.name] for one in fields(Addresses) if one.name in found}
+        )
     except (OSError, ValueError, TypeError):
         return None
     # The file outlives a killed supervisor: only an answer counts.

@@ -19,8 +19,8 @@ from pathlib import Path
 from components.errors import NotFound, Unavailable
 from components.files import whole_folder
 from components.serving.control import CONTROL_HEADER, TritonControl
-from components.serving.hidden_arguments import PLACEHOLDER
 from components.serving.leftovers import SHARED_MEMORY, remove_shared_memory
+from components.serving.private_start import PLACEHOLDER
 from components.serving.repository import ModelRepository
 from components.serving.repository_address import repository_address, repository_environment
 from components.settings import Settings
@@ -133,15 +133,13 @@ def triton_launch(
     libraries = Path(found["pytriton"]).parent / "nvidia_pytriton.libs"
     env["LD_LIBRARY_PATH"] = f"{libraries}:{found['lib']}"
     hidden = restrictions(settings.triton_control_key.get_secret_value(), http=bool(http_port))
-    if hidden:
-        argv = [*_HIDING, *argv, *(f"{PLACEHOLDER}{name}" for name in hidden)]
-        env |= hidden
-    return Launch(argv, env, prefix)
+    argv = [*_PRIVATELY, *argv, *(f"{PLACEHOLDER}{name}" for name in hidden)]
+    return Launch(argv, env | hidden, prefix)
 
 
-_HIDING = (
+_PRIVATELY = (
     *(sys.executable, "-I", "-S"),
-    str(Path(__file__).with_name("hidden_arguments.py")),
+    str(Path(__file__).with_name("private_start.py")),
 )
 
 

@@ -1,16 +1,21 @@
-"""Starts a program with arguments that no process list shows.
+"""Starts a program whose secret arguments and shared memory no other account can read.
 
-``python hidden_arguments.py PROGRAM ARGUMENT…``, where an argument ``@hidden:NAME`` stands for
+``python private_start.py PROGRAM ARGUMENT…``, where an argument ``@hidden:NAME`` stands for
 the value of the environment variable NAME. Standard library only: it runs by its file's path.
 
-A program's command line (``/proc/PID/cmdline``) is open to every account of a machine, its
-environment to the account that runs it. A program that takes a secret as an argument only, as
-tritonserver does, is therefore started with the placeholder. Before it runs its first
-instruction, a helper that traces it points that argument at the value in the environment. At no
-moment is the value in the command line. The process keeps its id, and nobody stands between it
-and its signals; the helper ends before the program begins.
+**Arguments.** A program's command line (``/proc/PID/cmdline``) is open to every account of a
+machine, its environment to the account that runs it. A program that takes a secret as an
+argument only, as tritonserver does, is therefore started with the placeholder. Before it runs
+its first instruction, a helper that traces it points that argument at the value in the
+environment. At no moment is the value in the command line. The process keeps its id, and nobody
+stands between it and its signals; the helper ends before the program begins.
 
 Where the system forbids tracing, the program is not started: an error says what to do.
+
+**Shared memory.** The library by which Triton and its stubs share memory opens every region to
+all accounts: it calls fchmod, so that a umask does not count. In it lie the frames of people's
+videos. For the program and all that it starts, the system answers that call without doing
+anything (seccomp), and the umask decides: the owner alone.
 """
 
 import contextlib
@@ -31,9 +36,15 @@ _EVENT_EXEC, _EVENT_STOP = 4, 128
 _ALL_CHILDREN = 0x40000000  # __WALL
 _WORD = struct.calcsize("P")
 
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _FILTER = 22, 38, 2
+_ALLOW, _ANSWER_0 = 0x7FFF0000, 0x00050000
+# By machine: the name of its calls, and the number of fchmod among them.
+_FCHMOD = {"x86_64": (0xC000003E, 91), "aarch64": (0xC00000B7, 52)}
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.restype = ctypes.c_long
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def launch(argv: list[str]) -> NoReturn:
@@ -51,10 +62,41 @@ def launch(argv: list[str]) -> NoReturn:
             _give_up(f"The variable {name}, which an argument is to be taken from, is not set.")
     if hidden:
         _let_be_traced(hidden)
+    os.umask(0o077)
+    _ignore_fchmod()
     try:
         os.execv(argv[0], argv)  # noqa: S606 (a list, and no shell)
     except OSError as error:
         _give_up(f"{argv[0]} cannot be started: {error.strerror}.")
+
+
+def _ignore_fchmod() -> None:
+    """Let fchmod do nothing in this process and all that it becomes and starts."""
+    machine = os.uname().machine
+    if machine not in _FCHMOD:
+        _give_up(f"Triton is for {' and '.join(_FCHMOD)}; this is a {machine}.")
+    calls, fchmod = _FCHMOD[machine]
+    load, equal, answer = 0x20, 0x15, 0x06
+    program = b"".join(
+        struct.pack("=HBBI", *instruction)
+        for instruction in (
+            (load, 0, 0, 4),  # whose calls
+            (equal, 0, 3, calls),
+            (load, 0, 0, 0),  # which call
+            (equal, 0, 1, fchmod),
+            (answer, 0, 0, _ANSWER_0),
+            (answer, 0, 0, _ALLOW),
+        )
+    )
+    held = ctypes.create_string_buffer(program)
+    asked = struct.pack("HP", len(program) // 8, ctypes.addressof(held))
+    asking = ctypes.create_string_buffer(asked)
+    _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    if _libc.prctl(_PR_SET_SECCOMP, _FILTER, ctypes.addressof(asking), 0, 0) < 0:
+        _give_up(
+            "Triton's shared memory cannot be kept from other accounts: the system refuses a "
+            f"filter of its calls ({os.strerror(ctypes.get_errno())}). Use a kernel with seccomp."
+        )
 
 
 def _let_be_traced(hidden: dict[int, str]) -> None:
@@ -75,7 +117,7 @@ def _let_be_traced(hidden: dict[int, str]) -> None:
     os.waitpid(between, 0)
     helper = int(os.read(named, 32))
     # Where a process may be traced by its parent alone (Yama), it may still name another.
-    _libc.prctl(_PR_SET_PTRACER, ctypes.c_ulong(helper), 0, 0, 0)
+    _libc.prctl(_PR_SET_PTRACER, helper, 0, 0, 0)
     os.close(answer)
     os.write(permit, b"1")
     said = os.read(answered, 4096).decode()
