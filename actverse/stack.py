@@ -256,9 +256,8 @@ def find_running(home: Path) -> Addresses | None:
     try:
         found = json.loads(state_path(home).read_text(encoding="utf-8"))
         # Of another version it may say more.
-        addresses = Addresses(
-            **{one.name: found[one.name] for one in fields(Addresses) if one.name in found}
-        )
+        known = [one.name for one in fields(Addresses) if one.name in found]
+        addresses = Addresses(**{name: found[name] for name in known})
     except (OSError, ValueError, TypeError):
         return None
     # The file outlives a killed supervisor: only an answer counts.

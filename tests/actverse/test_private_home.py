@@ -41,7 +41,7 @@ def test_an_old_home_is_closed_and_what_is_in_it_stays(tmp_path: Path, mode: int
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
 def test_another_account_reads_nothing_of_an_old_home():
-    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # noqa: S108 - all may enter it
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         home = Path(folder) / "home"
         home.mkdir(mode=0o755)
