@@ -45,6 +45,20 @@ def create_key(
     admin_commands.create_key(gateway, key, user, role or "user", label, as_json=as_json)
 
 
+@keys.command("show")
+@click.argument(
+    "what", type=click.Choice(["api", "mlflow", "label-studio"]), default="api", required=False
+)
+def show_key(what: str) -> None:
+    """Print a secret of the stack that runs here: by default its administrator's API key.
+
+    mlflow is the password of the user actverse there, label-studio that of its login.
+    """
+    from actverse import admin_commands
+
+    admin_commands.show_secret(what)
+
+
 @keys.command("list")
 @as_json
 @at_gateway

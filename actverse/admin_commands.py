@@ -7,6 +7,7 @@ import click
 
 from actverse.answers import Rule
 from actverse.client import Client
+from actverse.private import own_home
 from actverse.terminal import cell, make_console, make_table, print_json
 from actverse.where import find_gateway
 from actverse.words import moment, plain
@@ -31,6 +32,35 @@ def create_key(
     )
 
 
+def show_secret(what: str) -> None:
+    """Print a secret of the embedded stack on stdout, alone.
+
+    Args:
+        what: "api", "mlflow" or "label-studio".
+
+    Raises:
+        NotFound: if there is none yet.
+        ActverseError: if it cannot be read.
+    """
+    from actverse.label_studio import PASSWORD
+    from components.errors import NotFound
+
+    home = Settings().home
+    name = {"api": "api_key", "mlflow": "mlflow_token", "label-studio": PASSWORD}[what]
+    path = home / "secrets" / name
+    try:
+        click.echo(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError as error:
+        raise NotFound(
+            f"There is no {path} yet: start the stack once with 'actverse up', or set "
+            "ACTVERSE_HOME to the home of one that was."
+        ) from error
+    except OSError as error:
+        raise ActverseError(
+            f"{path} cannot be read ({error.strerror}): look at its permissions."
+        ) from error
+
+
 def bootstrap(user: str, *, again: bool) -> None:
     """Make the first administrator's key in the gateway's own database; print its text.
 
@@ -44,6 +74,8 @@ def bootstrap(user: str, *, again: bool) -> None:
     from gateway.keys import bootstrap_key
 
     settings = _database_settings()
+    if settings.database_url.startswith("sqlite"):
+        own_home(settings.home)
     try:
         upgrade_database(settings.database_url)
         made = bootstrap_key(settings, user, again=again)

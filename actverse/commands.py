@@ -12,15 +12,16 @@ from actverse.stack import Stack, find_running, running
 from actverse.task_commands import check_outcome, print_labeling_hint
 from actverse.terminal import make_console, stopped_by_signal, transfer_bar
 from actverse.watch import Outcome, watch_task
-from actverse.where import Where, find_gateway, local_key
+from actverse.where import Where, find_gateway
 from components.errors import Refused, Unavailable
+from components.registry.tracking_app import USER
 from components.settings import Settings
 
 console = make_console()
 
 
 def keep_up(*, label_studio: bool = False) -> None:
-    """Start the stack, tell its addresses and the API key, and wait for Ctrl-C.
+    """Start the stack, tell its addresses, and wait for Ctrl-C.
 
     Args:
         label_studio: with one of its own.
@@ -182,9 +183,9 @@ def _show(settings: Settings) -> None:
         raise Unavailable("The stack does not answer any more: read its logs.")
     for name, value in (
         ("gateway", f"{addresses.gateway}  (docs: {addresses.gateway}/docs)"),
-        ("MLflow", addresses.mlflow),
-        ("Triton", f"{addresses.triton_grpc} (gRPC), {addresses.triton_http}"),
-        ("API key", local_key(settings)),
+        ("MLflow", f"{addresses.mlflow}  (user {USER}, password: actverse keys show mlflow)"),
+        ("Triton", f"{addresses.triton_grpc} (gRPC)"),
+        ("API key", "actverse keys show"),
         ("logs", settings.home / "logs"),
     ):
         _entry(name, value)
@@ -198,7 +199,7 @@ def _show_label_studio(settings: Settings) -> None:
     login = label_studio_login(settings.home)
     _entry("Label Studio", addresses.label_studio)
     _entry("user", login.username)
-    _entry("password", login.password)
+    _entry("password", "actverse keys show label-studio")
 
 
 def _entry(name: str, value: object) -> None:

@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from actverse.run_watch import followed, run_table, run_view, runs_table
-from actverse.stack import find_running
+from actverse.stack import find_running, mlflow_token
 from actverse.terminal import make_console, print_json, print_line, stopped_by_signal
 from actverse.words import plain
 from components.errors import BadInput, NotFound, StepFailed, Unavailable
@@ -198,6 +198,7 @@ def _opened(local: bool, *, to_submit: bool = False) -> tuple[Settings, Pipeline
                 update={
                     "gateway_uri": addresses.gateway,
                     "mlflow_uri": addresses.mlflow,
+                    "mlflow_token": mlflow_token(settings.home),
                     "triton_url": addresses.triton_grpc,
                 }
             )

@@ -1,9 +1,10 @@
 """Ends what a supervisor left behind when it was killed. ``python -m actverse.reaper``
 
-The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input, and ``@mark``
-by which its processes are known. When that ends without ``done``, the supervisor is gone: every
-process group still listed is ended, and each other one with a process of that mark. Standard
-library only, so that it costs little memory and starts at once.
+The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input, ``@mark`` by
+which its processes are known, and ``~prefix`` for shared memory that is named so. When that ends
+without ``done``, the supervisor is gone: every process group still listed is ended, and each other
+one with a process of that mark; then such shared memory is removed. Standard library only, so that
+it costs little memory and starts at once.
 """
 
 import contextlib
@@ -12,6 +13,8 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+from components.serving.leftovers import remove_shared_memory
 
 MARK = "ACTVERSE_STARTED_BY"
 _PATIENCE_SECONDS = 10.0
@@ -58,15 +61,21 @@ def main() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     groups: set[int] = set()
     mark = ""
+    prefixes: set[str] = set()
     for line in sys.stdin:
         if line.strip() == "done":
             return
         if line[0] == "@":
             mark = line[1:].rstrip("\n")
             continue
+        if line[0] == "~":
+            prefixes.add(line[1:].strip())
+            continue
         change = groups.add if line[0] == "+" else groups.discard
         change(int(line[1:]))
     end_groups(groups | marked_groups(mark))
+    for prefix in prefixes:
+        remove_shared_memory(prefix)
 
 
 if __name__ == "__main__":

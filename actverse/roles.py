@@ -86,6 +86,7 @@ def serve(role: Role, queues: Sequence[str] = (), slots: int | None = None) -> N
         os.environ["ACTVERSE_WORKER_SLOTS"] = str(slots)
     # Its bars would fill the log.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.update(settings.tracking_environment())
     os.execv(argv[0], argv)  # noqa: S606 (a list, and no shell)
 
 

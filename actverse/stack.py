@@ -1,6 +1,7 @@
 """The embedded stack on one machine: MLflow, Triton, the gateway, its workers, beat and
 watcher, and Label Studio where it is asked for."""
 
+import contextlib
 import fcntl
 import json
 import os
@@ -8,9 +9,11 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from ipaddress import ip_address
 from pathlib import Path
 from typing import IO
+from urllib.parse import urlsplit
 
 from actverse.label_studio import (
     check_login,
@@ -19,6 +22,7 @@ from actverse.label_studio import (
     label_studio_service,
     usual_port,
 )
+from actverse.private import own_home, owner_only
 from actverse.roles import (
     beat_command,
     check_answers,
@@ -30,6 +34,8 @@ from actverse.secrets import embedded_secret, fernet_key, write_secret
 from actverse.supervisor import Service, Supervisor
 from components.errors import BadInput, Refused, Unavailable
 from components.files import write_text
+from components.registry.connection import let_in_with
+from components.serving.leftovers import remove_shared_memory
 from components.settings import Settings
 
 USER = "local"
@@ -37,7 +43,6 @@ WEBHOOK = "actverse-promotion"
 _PORTS: tuple[str, ...] = (
     "gateway_port",
     "mlflow_port",
-    "triton_http_port",
     "triton_grpc_port",
     "triton_metrics_port",
 )
@@ -49,14 +54,14 @@ class Addresses:
 
     Attributes:
         gateway, mlflow: ``http://host:port``.
-        triton_http: ``http://host:port``; triton_grpc and triton_metrics likewise.
+        triton_grpc: ``host:port``.
+        triton_metrics: a URL.
         pid: the supervisor's process.
         label_studio: ``http://host:port``; empty where none runs.
     """
 
     gateway: str
     mlflow: str
-    triton_http: str
     triton_grpc: str
     triton_metrics: str
     pid: int
@@ -103,22 +108,20 @@ class Stack:
             NotFound: if Triton's environment is missing.
             Unavailable: if a part does not get ready, or Label Studio cannot be installed.
         """
-        self.home.mkdir(parents=True, exist_ok=True)
+        own_home(self.home)
         self._take_lock()
         try:
-            return self._start(told)
+            if self.label_studio:
+                install_label_studio(self.settings.label_studio_env, told)
+            with owner_only():
+                return self._start(told)
         except BaseException:
             self.stop()
             raise
 
     def stop(self) -> None:
         """End everything; harmless when nothing runs."""
-        from components.serving.server import remove_shared_memory
-
         self.supervisor.stop()
-        if self._shared_memory_prefix:
-            remove_shared_memory(self._shared_memory_prefix)
-            self._shared_memory_prefix = ""
         if self._lock is not None:
             state_path(self.home).unlink(missing_ok=True)
             self._lock.close()
@@ -132,20 +135,17 @@ class Stack:
         from gateway.heartbeats import BEAT, WATCHER, all_heard, queue_heartbeat
         from gateway.models import now
 
-        if self.label_studio:
-            install_label_studio(self.settings.label_studio_env, told)
         settings = self.settings = embedded_settings(self.settings, label_studio=self.label_studio)
         settings.layout.models().mkdir(parents=True, exist_ok=True)
         upgrade_database(settings.database_url)
         ensure_local_key(settings)
         launch = triton_launch(
             settings,
-            http_port=settings.triton_http_port,
             grpc_port=settings.triton_grpc_port,
             metrics_port=settings.triton_metrics_port,
             work=self.home / "triton",
         )
-        self._shared_memory_prefix = launch.shared_memory_prefix
+        self._clear_shared_memory(launch.shared_memory_prefix)
         # Short errands have a worker of their own: no long step keeps them waiting.
         step_queues = [queue for queue in Queue if queue is not Queue.NOTIFICATION]
         logs = self.home / "logs"
@@ -177,6 +177,7 @@ class Stack:
                     logs / "triton.log",
                     lambda: triton_ready(settings.triton_url),
                     relied_on=True,
+                    shared_memory=launch.shared_memory_prefix,
                 ),
                 *([label_studio_service(settings)] if self.label_studio else []),
                 Service(
@@ -225,7 +226,6 @@ class Stack:
         addresses = Addresses(
             gateway=settings.gateway_uri,
             mlflow=settings.mlflow_uri,
-            triton_http=f"http://{settings.host}:{settings.triton_http_port}",
             triton_grpc=settings.triton_url,
             triton_metrics=f"http://{settings.host}:{settings.triton_metrics_port}/metrics",
             pid=os.getpid(),
@@ -233,6 +233,14 @@ class Stack:
         )
         write_text(state_path(self.home), json.dumps(asdict(addresses), indent=2))
         return addresses
+
+    def _clear_shared_memory(self, prefix: str) -> None:
+        """Remove what the stack before has left, if it and its reaper were killed; note ours."""
+        note = self.home / "triton" / "shared_memory"
+        if note.is_file():
+            remove_shared_memory(note.read_text(encoding="ascii"))
+        write_text(note, prefix)
+        self._shared_memory_prefix = prefix
 
     def _take_lock(self) -> None:
         lock = (self.home / "stack.lock").open("w")
@@ -267,7 +275,10 @@ def state_path(home: Path) -> Path:
 def find_running(home: Path) -> Addresses | None:
     """The addresses of the stack that runs in ``home``, or None."""
     try:
-        addresses = Addresses(**json.loads(state_path(home).read_text(encoding="utf-8")))
+        found = json.loads(state_path(home).read_text(encoding="utf-8"))
+        # Of another version it may say more.
+        known = [one.name for one in fields(Addresses) if one.name in found]
+        addresses = Addresses(**{name: found[name] for name in known})
     except (OSError, ValueError, TypeError):
         return None
     # The file outlives a killed supervisor: only an answer counts.
@@ -277,6 +288,11 @@ def find_running(home: Path) -> Addresses | None:
 def api_key_path(home: Path) -> Path:
     """The file with the local user's API key."""
     return home / "secrets" / "api_key"
+
+
+def mlflow_token(home: Path) -> str:
+    """What the embedded tracking server asks of its clients."""
+    return embedded_secret(home / "secrets", "mlflow_token")
 
 
 def embedded_settings(settings: Settings, *, label_studio: bool = False) -> Settings:
@@ -304,6 +320,8 @@ def embedded_settings(settings: Settings, *, label_studio: bool = False) -> Sett
         "triton_url": f"{host}:{values['triton_grpc_port']}",
         "api_key_secret": embedded_secret(secrets, "api_key_secret"),
         "webhook_secret": embedded_secret(secrets, "webhook_secret"),
+        "triton_control_key": embedded_secret(secrets, "triton_control_key"),
+        "mlflow_token": mlflow_token(settings.home),
     }
     if label_studio:
         values |= {
@@ -356,16 +374,21 @@ def register_webhook(settings: Settings) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(settings.mlflow_uri)
-    for webhook in client.list_webhooks():
-        if webhook.name == WEBHOOK:
-            client.delete_webhook(webhook.webhook_id)
-    client.create_webhook(
-        name=WEBHOOK,
-        url=f"{settings.gateway_uri}/webhooks/mlflow",
-        events=["model_version_alias.created"],
-        description="Promotes the version that gets the champion's alias into Triton.",
-        secret=settings.webhook_secret.get_secret_value(),
-    )
+    with let_in_with(settings.tracking_environment()):
+        for webhook in client.list_webhooks():
+            if webhook.name == WEBHOOK:
+                client.delete_webhook(webhook.webhook_id)
+        client.create_webhook(
+            name=WEBHOOK,
+            url=_webhook_url(settings),
+            events=["model_version_alias.created"],
+            description="Promotes the version that gets the champion's alias into Triton.",
+            secret=settings.webhook_secret.get_secret_value(),
+        )
+
+
+def _webhook_url(settings: Settings) -> str:
+    return f"{settings.gateway_uri}/webhooks/mlflow"
 
 
 def _mlflow_command(settings: Settings) -> list[str]:
@@ -373,6 +396,7 @@ def _mlflow_command(settings: Settings) -> list[str]:
     data.mkdir(parents=True, exist_ok=True)
     return [
         *(sys.executable, "-m", "mlflow", "server"),
+        *("--app-name", "actverse"),
         *("--host", settings.host, "--port", str(settings.mlflow_port), "--workers", "1"),
         *("--backend-store-uri", f"sqlite:///{data / 'mlflow.db'}"),
         *("--artifacts-destination", str(data / "artifacts"), "--serve-artifacts"),
@@ -382,6 +406,9 @@ def _mlflow_command(settings: Settings) -> list[str]:
 def _mlflow_environment(settings: Settings) -> dict[str, str]:
     return {
         **settings.environment(secrets=False),
+        **_mlflow_hosts(settings),
+        "ACTVERSE_MLFLOW_TOKEN": settings.mlflow_token.get_secret_value(),
+        "ACTVERSE_MLFLOW_WEBHOOK_URL": _webhook_url(settings),
         # Its job consumers would take two more gigabytes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -394,6 +421,20 @@ def _mlflow_environment(settings: Settings) -> dict[str, str]:
             settings.home / "secrets", "mlflow_webhook_key", fernet_key
         ),
     }
+
+
+def _mlflow_hosts(settings: Settings) -> dict[str, str]:
+    """The names that MLflow answers to: on loopback no other than its own.
+
+    By itself it takes any that looks local, and so a page whose name leads here.
+    """
+    with contextlib.suppress(ValueError):  # a name, not an address
+        if not ip_address(settings.host).is_loopback:
+            return {}
+    names = [f"{host}:{settings.mlflow_port}" for host in (settings.host, "localhost")]
+    if settings.mlflow_public_url:
+        names.append(urlsplit(settings.mlflow_public_url).netloc)
+    return {"MLFLOW_SERVER_ALLOWED_HOSTS": ",".join(names)}
 
 
 def _answers(url: str) -> bool:

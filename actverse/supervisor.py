@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from actverse.log_files import LOG_BYTES, OLD_LOGS, rotate
+from actverse.private import OWNER_ONLY
 from actverse.reaper import MARK, end_groups, marked_groups
 from components.errors import Unavailable
+from components.serving.leftovers import remove_shared_memory
 
 logger = logging.getLogger("actverse.supervisor")
 
@@ -38,6 +40,8 @@ class Service:
         relied_on: whether others ask it also while they end, so that it ends after them.
         works: whether it shows that it works, where it shows it: one that lives and does not,
             ``patience`` after its start, is ended and started again.
+        shared_memory: what the names of its shared memory begin with; what it has left there
+            is removed after its end.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Service:
     patience: float = 90.0
     relied_on: bool = False
     works: Callable[[], bool] | None = None
+    shared_memory: str = ""
 
 
 @dataclass
@@ -162,6 +167,7 @@ class Supervisor:
             # The leader may be gone while what it started is not.
             end_groups({running.process.pid}, patience=2.0)
             running.process.wait()
+            remove_shared_memory(running.service.shared_memory)
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
         service.log.parent.mkdir(parents=True, exist_ok=True)
@@ -173,8 +179,11 @@ class Supervisor:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                umask=OWNER_ONLY,
             )
         self._tell(f"+{process.pid}")
+        if service.shared_memory:
+            self._tell(f"~{service.shared_memory}")
         return process
 
     def _tell(self, line: str) -> None:
@@ -231,6 +240,7 @@ class Supervisor:
     def _restart(self, running: _Running) -> bool:
         name, code = running.service.name, running.process.returncode
         end_groups({running.process.pid}, patience=2.0)
+        remove_shared_memory(running.service.shared_memory)
         self._tell(f"-{running.process.pid}")
         recent = [t for t in running.starts if time.monotonic() - t < _RESTART_WINDOW]
         if len(recent) > _RESTARTS:

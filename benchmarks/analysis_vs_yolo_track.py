@@ -160,10 +160,10 @@ def triton(
     from components.serving.repository import ModelRepository
     from components.serving.server import remove_shared_memory, triton_launch, triton_ready
 
-    sockets = [socket.socket() for _ in range(3)]
+    sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
-    http, grpc, metrics = (one.getsockname()[1] for one in sockets)
+    grpc, metrics = (one.getsockname()[1] for one in sockets)
     for one in sockets:
         one.close()
     accelerator = "openvino" if options.accelerator == "openvino" else ""
@@ -172,9 +172,7 @@ def triton(
     repository.onnx(MODEL, 1).parent.mkdir(parents=True)
     shutil.copy2(onnx, repository.onnx(MODEL, 1))
     repository.write_config(MODEL, {1})
-    launch = triton_launch(
-        settings, http_port=http, grpc_port=grpc, metrics_port=metrics, work=work
-    )
+    launch = triton_launch(settings, grpc_port=grpc, metrics_port=metrics, work=work)
     url = f"127.0.0.1:{grpc}"
     with (work / "triton.log").open("wb") as log:
         process = subprocess.Popen(launch.argv, env=launch.env, stdout=log, stderr=log)

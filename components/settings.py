@@ -21,6 +21,8 @@ from components.layout import Layout
 from components.pipeline_settings import PipelineSettings
 from components.secret_rules import SHORTEST, weak_password, weak_secret
 
+_TRACKING_SECRETS = ("MLFLOW_TRACKING_TOKEN", "MLFLOW_TRACKING_PASSWORD")
+
 
 class Settings(PipelineSettings):
     """Everything that differs between two installations.
@@ -75,19 +77,22 @@ class Settings(PipelineSettings):
     host: str = Field("127.0.0.1", description="the address that every server listens on")
     gateway_port: int = Field(0, ge=0, le=65535, description="0 takes a free port")
     mlflow_port: int = Field(0, ge=0, le=65535)
-    triton_http_port: int = Field(0, ge=0, le=65535)
     triton_grpc_port: int = Field(0, ge=0, le=65535)
     triton_metrics_port: int = Field(0, ge=0, le=65535)
 
     gateway_uri: str = Field("", description="http://host:port of the gateway")
     mlflow_uri: str = Field("", description="http://host:port of the tracking server")
+    mlflow_token: SecretStr = Field(
+        SecretStr(""), description="what the tracking server asks of its clients, if anything"
+    )
     mlflow_public_url: str = Field("", description="its address for people; default: mlflow_uri")
     triton_url: str = Field("", description="host:port of Triton's gRPC service")
     triton_shared_memory: bool = Field(
         True, description="send frames by system shared memory where Triton is on this host"
     )
     triton_control_key: SecretStr = Field(
-        SecretStr(""), description="what Triton asks of who loads and unloads models, if anything"
+        SecretStr(""),
+        description="what Triton asks of who changes it or shares memory with it, if anything",
     )
     triton_env: Path = Field(
         Path(sys.prefix).parent / ".venv-triton", description="the environment Triton runs in"
@@ -228,8 +233,11 @@ class Settings(PipelineSettings):
         secrets = ["api_key_secret", "webhook_secret"]
         if self.kfp_endpoint:
             secrets.append("pipeline_secret")
-        if self.triton_control_key.get_secret_value():
-            secrets.append("triton_control_key")
+        secrets += [
+            name
+            for name in ("triton_control_key", "mlflow_token")
+            if getattr(self, name).get_secret_value()
+        ]
         for name in secrets:
             if fault := weak_secret(getattr(self, name).get_secret_value()):
                 faults.append(
@@ -298,6 +306,17 @@ class Settings(PipelineSettings):
         if not secrets:
             variables.pop("ACTVERSE_SECRETS_DIR", None)
             variables["ACTVERSE_WITHOUT_SECRETS"] = "true"
-            for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            for variable in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", *_TRACKING_SECRETS):
                 variables.pop(variable, None)
-        return variables
+            return variables
+        return variables | self.tracking_environment()
+
+    def tracking_environment(self) -> dict[str, str]:
+        """What MLflow's client reads to be let in by the tracking server.
+
+        Only for a process that asks it: its token lets it do there whatever we may.
+        """
+        if token := self.mlflow_token.get_secret_value():
+            return {"MLFLOW_TRACKING_TOKEN": token}
+        names = ("MLFLOW_TRACKING_USERNAME", *_TRACKING_SECRETS)
+        return {name: os.environ[name] for name in names if name in os.environ}

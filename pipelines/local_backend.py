@@ -93,6 +93,8 @@ class LocalBackend(PipelineBackend):
     def _start(self, folder: RunFolder, request: RunRequest) -> None:
         # What loads a user's weights is given no secrets.
         environment = self._settings.environment(secrets=False)
+        # But for the one that lets a step write its own run and register its model.
+        environment |= self._settings.tracking_environment()
         # Nor the key of an S3 storage: who submits brings what the steps read, and keeps what
         # they leave.
         environment["ACTVERSE_ROOT"] = str(self._settings.layout.root)

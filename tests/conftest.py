@@ -47,5 +47,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStack]:
         addresses = find_running(settings.home)
         assert addresses is not None
         key = local_key(settings)
-        with Client(addresses.gateway, key) as client:
+        with Client(addresses.gateway, key) as client, pytest.MonkeyPatch.context() as patch:
+            # What lets MLflow's client in the tests' own process in.
+            for name, value in started.settings.tracking_environment().items():
+                patch.setenv(name, value)
             yield RunningStack(started, addresses, client)

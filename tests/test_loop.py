@@ -22,6 +22,7 @@ from components.dataset.held_out import held_out_stems
 from components.detections import box_iou
 from components.errors import Unavailable
 from components.frame_results import FrameResult
+from components.registry.tracking_app import USER
 from components.serving.control import TritonControl
 from components.video.extract import frame_index, uniform_indices
 from gateway.flows import FLOWS
@@ -179,6 +180,7 @@ def _move_alias(stack, version: int) -> None:
     """What MLflow's UI does when a person moves the alias."""
     answer = httpx.post(
         f"{stack.addresses.mlflow}/api/2.0/mlflow/registered-models/alias",
+        auth=(USER, stack.settings.mlflow_token.get_secret_value()),
         json={"name": "shapes", "alias": "champion", "version": str(version)},
     )
     assert answer.status_code == 200

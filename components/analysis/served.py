@@ -67,6 +67,7 @@ def analyse_served(
             model_name,
             model_version,
             shared_memory=settings.triton_shared_memory,
+            key=settings.triton_control_key.get_secret_value(),
         ) as model,
     ):
         done = analyse(

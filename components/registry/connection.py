@@ -19,6 +19,25 @@ if TYPE_CHECKING:
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
 
+@contextmanager
+def let_in_with(environment: dict[str, str]) -> Iterator[None]:
+    """Let MLflow's client in this process show who it is, while the block runs.
+
+    For a process that was not started with ``Settings.tracking_environment()``.
+    """
+    # MLflow's client looks for it nowhere but in the environment.
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
 def shown_address(tracking_uri: str) -> str:
     """The server's address without the credentials that a URL may hold."""
     try:

@@ -11,7 +11,7 @@ from tritonclient.utils import InferenceServerException
 
 from components.errors import NotFound, StorageFull
 from components.served_model import CONFIDENCE, IMAGES, IOU, ModelCard, model_inputs
-from components.serving.control import as_our_error, triton_errors
+from components.serving.control import as_our_error, control_headers, triton_errors
 from components.serving.repository import card_parameter
 from components.serving.shared_memory import SharedBlock, on_this_host
 
@@ -31,19 +31,29 @@ class TritonModel:
             middle of an analysis does not change its answers.
         shared_memory: hand frames over in shared memory, where Triton is on this host;
             elsewhere, and where that fails, they go over the connection.
+        key: what Triton asks of who shares memory with it; who has no key sends frames over
+            the connection.
         timeout: seconds that one answer may take. Be generous: Triton before 24.12 can crash
             when a request is cancelled or its deadline runs out
             (https://github.com/triton-inference-server/server/pull/7840).
     """
 
     def __init__(
-        self, url: str, model: str, version: int, *, shared_memory: bool, timeout: float = 60.0
+        self,
+        url: str,
+        model: str,
+        version: int,
+        *,
+        shared_memory: bool,
+        key: str = "",
+        timeout: float = 60.0,
     ) -> None:
         self.url, self.model, self.version = url, model, version
         self.timeout = timeout
         self._shared_memory = shared_memory and on_this_host(url)
         self._what = f"version {version} of the model {model}"
         self._client = grpcclient.InferenceServerClient(url)
+        self._headers = control_headers(key)
         self._slots: list[Slot] = []
         self._card: ModelCard | None = None
 
@@ -117,10 +127,13 @@ class TritonModel:
             return None
         try:
             self._client.register_system_shared_memory(
-                block.key[1:], block.key, size, client_timeout=self.timeout
+                *(block.key[1:], block.key, size),
+                headers=self._headers,
+                client_timeout=self.timeout,
             )
         except InferenceServerException:
-            # Triton runs in a container, or as somebody who may not read the block.
+            # Triton asks for a key that we have not, runs in a container, or as somebody who
+            # may not read the block.
             block.unlink()
             self._shared_memory = False
             return None
@@ -131,7 +144,9 @@ class TritonModel:
 
     def _unshare(self, block: SharedBlock) -> None:
         try:
-            self._client.unregister_system_shared_memory(block.key[1:], client_timeout=self.timeout)
+            self._client.unregister_system_shared_memory(
+                block.key[1:], headers=self._headers, client_timeout=self.timeout
+            )
         except InferenceServerException as error:
             # A server that went away has forgotten the block by itself.
             _log.info("Triton at %s kept a shared block: %s", self.url, error)

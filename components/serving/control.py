@@ -63,6 +63,11 @@ def as_our_error(error: InferenceServerException, url: str, what: str) -> Except
     return kind(f"Triton could not do its part for {what}: {message}.")
 
 
+def control_headers(key: str) -> dict[str, str] | None:
+    """The headers with which a request over gRPC shows ``key``, if there is one."""
+    return {_GRPC_PREFIX + CONTROL_HEADER: key} if key else None
+
+
 @contextmanager
 def triton_errors(url: str, what: str) -> Iterator[None]:
     """Turn Triton's errors into ours."""
@@ -88,7 +93,7 @@ class TritonControl:
         self.url = url
         self.timeout = timeout
         self._client = grpcclient.InferenceServerClient(url)
-        self._headers = {_GRPC_PREFIX + CONTROL_HEADER: key} if key else None
+        self._headers = control_headers(key)
 
     def served(self) -> dict[str, set[int]]:
         """The models with the versions of each that Triton calls ready; needs no key."""

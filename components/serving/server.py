@@ -1,8 +1,9 @@
 """How the real Triton server of the wheel ``nvidia-pytriton`` is started, without a container.
 
 The wheel carries ``tritonserver`` and its Python backend only. The folder ``backend/``
-beside this file adds one named ``onnxruntime`` through Triton's own feature, Python-based
-backends (https://github.com/triton-inference-server/python_backend#python-based-backends).
+beside this file adds one named ``onnxruntime``, written in Python upon the wheel's library
+(https://github.com/triton-inference-server/python_backend#python-based-backends). That library
+is given our backend's name: there is no backend ``python``, whose models bring code to run.
 Triton and its stubs run in an environment of their own, with numpy 1.26: numpy 2 corrupts
 tensors in the stub without an error.
 """
@@ -11,17 +12,29 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from components.errors import NotFound, Unavailable
 from components.files import whole_folder
 from components.serving.control import CONTROL_HEADER, TritonControl
+from components.serving.leftovers import SHARED_MEMORY, remove_shared_memory
+from components.serving.private_start import PLACEHOLDER
 from components.serving.repository import ModelRepository
 from components.serving.repository_address import repository_address, repository_environment
 from components.settings import Settings
 
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+__all__ = [
+    "SHARED_MEMORY",
+    "Launch",
+    "remove_shared_memory",
+    "restrictions",
+    "triton_launch",
+    "triton_ready",
+]
+
+_BACKEND = "onnxruntime"
 
 # What Triton's process may see of ours: no secrets, nothing of our own interpreter.
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "TMPDIR", "TZ")
@@ -53,18 +66,24 @@ class Launch:
 
 
 def triton_launch(
-    settings: Settings, *, http_port: int, grpc_port: int, metrics_port: int, work: Path
+    settings: Settings,
+    *,
+    http_port: int | None = None,
+    grpc_port: int,
+    metrics_port: int,
+    work: Path,
 ) -> Launch:
     """Prepare Triton in explicit model-control mode over the storage's ``models/``.
 
     It starts with no model loaded; the reconciler loads what the registry wants served.
     Where the storage is S3, it is given the credentials of this process. With
-    ``settings.triton_control_key`` it lets only those who have it load and unload; who may
-    see the process list of this machine sees the key there.
+    ``settings.triton_control_key`` it lets only those who have it load, unload and change
+    anything else; the key is in no process list.
 
     Args:
         settings: ``host``, ``triton_env``, the storage and the key are read.
-        http_port, grpc_port, metrics_port: free ports on ``settings.host``.
+        http_port, grpc_port, metrics_port: free ports on ``settings.host``. Without an
+            ``http_port`` it does not listen for HTTP, which a page in a browser could speak.
         work: a folder of this server's own; ``backends/`` is written there.
 
     Raises:
@@ -96,19 +115,16 @@ def triton_launch(
         "--model-control-mode=explicit",
         # Our configs are complete: a load takes 0.2 s instead of 1.4 s.
         "--disable-auto-complete-config",
-        f"--backend-config=python,shm-region-prefix-name={prefix}",
-        f"--http-address={settings.host}",
-        f"--http-port={http_port}",
+        f"--backend-config={_BACKEND},shm-region-prefix-name={prefix}",
+        *_http_options(settings, http_port),
         f"--grpc-address={settings.host}",
         f"--grpc-port={grpc_port}",
         f"--metrics-address={settings.host}",
         f"--metrics-port={metrics_port}",
         "--allow-gpu-metrics=false",
-        "--http-thread-count=2",
         "--pinned-memory-pool-byte-size=0",
         "--exit-timeout-secs=3",
         "--log-verbose=0",
-        *restrictions(settings.triton_control_key.get_secret_value(), same_host=True),
     ]
     env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     env |= repository_environment(settings)
@@ -116,27 +132,48 @@ def triton_launch(
     env["PATH"] = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     libraries = Path(found["pytriton"]).parent / "nvidia_pytriton.libs"
     env["LD_LIBRARY_PATH"] = f"{libraries}:{found['lib']}"
-    return Launch(argv, env, prefix)
+    hidden = restrictions(settings.triton_control_key.get_secret_value(), http=bool(http_port))
+    argv = [*_PRIVATELY, *argv, *(f"{PLACEHOLDER}{name}" for name in hidden)]
+    return Launch(argv, env | hidden, prefix)
 
 
-def restrictions(key: str, *, same_host: bool) -> list[str]:
+_PRIVATELY = (
+    *(sys.executable, "-I", "-S"),
+    str(Path(__file__).with_name("private_start.py")),
+)
+
+
+def _http_options(settings: Settings, port: int | None) -> list[str]:
+    if port is None:
+        return ["--allow-http=false"]
+    return [
+        f"--http-address={settings.host}",
+        f"--http-port={port}",
+        "--http-thread-count=2",
+    ]
+
+
+def restrictions(key: str, *, http: bool) -> dict[str, str]:
     """Triton's options by which loading, unloading and what else changes it need ``key``.
 
-    Left open is what our clients use without a key: inference, health, metadata,
-    model-config (a version's card is in it) and statistics (what is served).
+    Left open is what anybody's client may use: inference, health, metadata, model-config (a
+    version's card is in it) and statistics (what is served). A client without the key sends its
+    frames over the connection, since shared memory of others could be read through Triton.
 
     Args:
         key: what to ask for; with an empty one nothing is restricted.
-        same_host: whether clients hand frames over by shared memory, over gRPC.
+        http: whether Triton listens for HTTP too.
+
+    Returns:
+        The options by the environment variables from which they are taken.
     """
     if not key:
-        return []
-    http = ["model-repository", "shared-memory", "trace", "logging"]
-    grpc = [name for name in http if not (same_host and name == "shared-memory")]
-    return [
-        f"--grpc-restricted-protocol={','.join(grpc)}:{CONTROL_HEADER}={key}",
-        f"--http-restricted-api={','.join(http)}:{CONTROL_HEADER}={key}",
-    ]
+        return {}
+    asked = f"model-repository,shared-memory,trace,logging:{CONTROL_HEADER}={key}"
+    options = {"TRITON_RESTRICTED_GRPC": f"--grpc-restricted-protocol={asked}"}
+    if http:
+        options["TRITON_RESTRICTED_HTTP"] = f"--http-restricted-api={asked}"
+    return options
 
 
 def _ask(python: Path) -> dict[str, str]:
@@ -153,25 +190,20 @@ def _ask(python: Path) -> dict[str, str]:
 
 
 def _write_backends(backends: Path, server: Path, stub: Path) -> None:
-    """Lay out Triton's backend directory: the wheel's Python backend, and ours upon it."""
+    """Lay out Triton's backend directory: ours alone, upon the wheel's library."""
+    library = server / "backends" / "python"
     with whole_folder(backends) as beside:
-        shutil.copytree(server / "backends" / "python", beside / "python")
-        shutil.copy2(stub, beside / "python")
-        ours = Path(__file__).parent / "backend"
+        ours = beside / _BACKEND
         shutil.copytree(
-            ours, beside, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__")
+            Path(__file__).parent / "backend" / _BACKEND,
+            ours,
+            ignore=shutil.ignore_patterns("__pycache__"),
         )
-
-
-def remove_shared_memory(prefix: str) -> list[str]:
-    """Remove what a killed Triton left in shared memory; return the names.
-
-    Only after the end of that Triton and its stubs.
-    """
-    left = [path for path in SHARED_MEMORY.glob(f"{prefix}*") if prefix]
-    for path in left:
-        path.unlink(missing_ok=True)
-    return [path.name for path in left]
+        # Under this name Triton takes it for the backend's own library. As
+        # python/libtriton_python.so it would serve any model that asks for "python" too.
+        shutil.copy2(library / "libtriton_python.so", ours / f"libtriton_{_BACKEND}.so")
+        shutil.copy2(library / "triton_python_backend_utils.py", ours)
+        shutil.copy2(stub, ours)
 
 
 def triton_ready(url: str, timeout: float = 2.0) -> bool:

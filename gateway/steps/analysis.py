@@ -158,7 +158,11 @@ def open_model(context: StepContext, name: str, version: int) -> "Iterator[Trito
     with (
         awaited(settings, name, version),
         TritonModel(
-            settings.triton_url, name, version, shared_memory=settings.triton_shared_memory
+            settings.triton_url,
+            name,
+            version,
+            shared_memory=settings.triton_shared_memory,
+            key=settings.triton_control_key.get_secret_value(),
         ) as model,
     ):
         yield model

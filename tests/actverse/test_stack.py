@@ -81,5 +81,19 @@ def test_actverse_up_ends_everything_when_it_is_asked_to(tmp_path: Path, number:
         out += up.communicate(timeout=60)[0]
     finally:
         up.kill()
-    assert api_key_path(tmp_path).read_text() in out
+    secrets = [path.read_text() for path in (tmp_path / "secrets").iterdir()]
+    assert len(secrets) >= 5
+    assert not [secret for secret in secrets if secret in out]
+    for command in (["keys", "show"], ["keys", "show", "mlflow"]):
+        assert f"actverse {' '.join(command)}" in out
+        shown = subprocess.run(
+            [sys.executable, "-c", "from actverse.cli import main; main()", *command],
+            env={**os.environ, "ACTVERSE_HOME": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert shown.stdout.strip() in secrets
+    mode = {path: path.stat().st_mode & 0o077 for path in (tmp_path / "logs").iterdir()}
+    assert set(mode.values()) == {0}, mode
     assert not [p for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]

@@ -14,6 +14,7 @@ import pytest
 
 from actverse.supervisor import Service, Supervisor
 from components.errors import Unavailable
+from components.serving.leftovers import SHARED_MEMORY
 
 # What each sample begins with; it is ready once it has told who it is.
 BEGIN = """
@@ -339,3 +340,67 @@ def test_a_killed_supervisor_leaves_no_process(tmp_path: Path):
         process.kill()
         process.wait()
     _until(lambda: not any(_alive(pid) for pid in pids))
+
+
+# A server that leaves shared memory behind, as Triton's stubs do when they are killed.
+LEAVES = """
+for number in range(3):
+    pathlib.Path(f"/dev/shm/{sys.argv[2]}{number}").write_text("a frame")
+tell(os.getpid())
+time.sleep(600)
+"""
+
+
+def _leaving(folder: Path, prefix: str) -> Service:
+    service = _service(folder, LEAVES)
+    return replace(service, argv=[*service.argv, prefix], shared_memory=prefix)
+
+
+def _left(prefix: str) -> list[Path]:
+    return list(SHARED_MEMORY.glob(f"{prefix}*"))
+
+
+def test_shared_memory_of_a_killed_service_is_removed_before_it_is_started_again(
+    supervisor: Supervisor, tmp_path: Path
+):
+    prefix = f"actverse_test_{os.getpid()}_{tmp_path.name}_"
+    supervisor.start([_leaving(tmp_path, prefix)])
+    first = _left(prefix)[0].stat().st_ino
+    (pid,) = _pids(tmp_path)
+    (tmp_path / "pids").unlink()
+    os.kill(pid, signal.SIGKILL)
+    _until((tmp_path / "pids").exists)
+    assert len(_left(prefix)) == 3
+    assert first not in {path.stat().st_ino for path in _left(prefix)}
+    supervisor.stop()
+    assert _left(prefix) == []
+
+
+def test_a_killed_supervisor_leaves_no_shared_memory_of_its_own(tmp_path: Path):
+    """Its reaper removes it; that of others stays."""
+    prefix = f"actverse_test_{os.getpid()}_killed_"
+    other = SHARED_MEMORY / f"actverse_test_{os.getpid()}_other"
+    other.write_text("of somebody else")
+    code = (
+        "import os, sys, time, pathlib\n"
+        "from actverse.supervisor import Service, Supervisor\n"
+        "folder = pathlib.Path(sys.argv[1])\n"
+        "service = Service('sample', [sys.executable, '-c', *sys.argv[2:]], dict(os.environ),\n"
+        "                  folder / 'log', (folder / 'pids').exists, shared_memory=sys.argv[4])\n"
+        "Supervisor().start([service])\n"
+        "(folder / 'started').touch()\n"
+        "time.sleep(600)\n"
+    )
+    argv = [sys.executable, "-c", code, str(tmp_path), BEGIN + LEAVES, str(tmp_path), prefix]
+    process = subprocess.Popen(argv)
+    try:
+        _until((tmp_path / "started").exists)
+        assert len(_left(prefix)) == 3
+    finally:
+        process.kill()
+        process.wait()
+    try:
+        _until(lambda: not _left(prefix))
+        assert other.exists()
+    finally:
+        other.unlink()

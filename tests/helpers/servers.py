@@ -46,6 +46,7 @@ class TritonServer:
     settings: Settings
     launch: Launch
     log: Path
+    http_port: int | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -96,28 +97,29 @@ class TritonServer:
             remove_shared_memory(self.launch.shared_memory_prefix)
 
 
-def new_triton(folder: Path, *, drop: str = "", **given: Any) -> TritonServer:
+def new_triton(folder: Path, *, drop: str = "", http: bool = False, **given: Any) -> TritonServer:
     """A Triton below ``folder``, not started.
 
     Args:
         folder: its home.
         drop: an argument to leave out.
+        http: let it listen for HTTP too, as in the cluster.
         given: settings besides its own.
     """
-    http, grpc, metrics = free_ports(3)
+    web, grpc, metrics = free_ports(3)
+    http_port = web if http else None
     settings = Settings(
         home=folder / "home",
         triton_url=f"127.0.0.1:{grpc}",
-        triton_http_port=http,
         triton_threads=1,
         **given,
     )
     launch = triton_launch(
-        settings, http_port=http, grpc_port=grpc, metrics_port=metrics, work=folder
+        settings, http_port=http_port, grpc_port=grpc, metrics_port=metrics, work=folder
     )
     argv = [argument for argument in launch.argv if argument != drop]
     launch = Launch(argv, launch.env, launch.shared_memory_prefix)
-    return TritonServer(settings, launch, folder / "triton.log")
+    return TritonServer(settings, launch, folder / "triton.log", http_port)
 
 
 @contextmanager

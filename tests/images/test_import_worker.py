@@ -24,6 +24,7 @@ def test_a_checkpoint_is_brought_by_the_worker_in_trainer(
     settings = Settings(
         home=tmp_path,
         mlflow_uri=stack.addresses.mlflow,
+        mlflow_token=stack.settings.mlflow_token,
         api_key_secret="keys-secret",
         webhook_secret="webhook-secret",
     )

@@ -46,7 +46,12 @@ def stack(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         wait_until(lambda: find_running(home) is not None, 60, "the stack to answer")
         addresses = find_running(home)
         assert addresses is not None
-        with Client(addresses.gateway, local_key(settings)) as client:
+        with (
+            Client(addresses.gateway, local_key(settings)) as client,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            for name, value in started.settings.tracking_environment().items():
+                patch.setenv(name, value)
             yield RunningStack(started, addresses, client)
 
 
@@ -165,6 +170,7 @@ def variables(stack: RunningStack, store: Storage) -> dict[str, str]:
         "ACTVERSE_SHAPE": "cluster",
         "ACTVERSE_WITHOUT_SECRETS": "true",
         "ACTVERSE_MLFLOW_URI": stack.addresses.mlflow,
+        **stack.settings.tracking_environment(),
         "ACTVERSE_TRITON_URL": stack.settings.triton_url,
         "ACTVERSE_GATEWAY_URI": stack.addresses.gateway,
         "ACTVERSE_PIPELINE_SECRET": REPORT_SECRET,

@@ -224,7 +224,7 @@ def test_a_new_bucket_is_a_repository_and_what_is_in_it_stays(
 def triton_of_the_manifest(folder: Path, key: str, *, drop: str = "") -> Iterator[TritonServer]:
     """The wheel's Triton with the manifest's options; only addresses are this machine's."""
     documents = render("embedded-kind")
-    server = new_triton(folder)
+    server = new_triton(folder, http=True)
     theirs = [
         one.replace("$(CONTROL_KEY)", key)
         for one in workloads(documents)["triton"].container["args"]

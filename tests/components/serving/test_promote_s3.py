@@ -17,7 +17,7 @@ from components.registry.tags import ServingState, read_state, write_state
 from components.serving.client import TritonModel
 from components.serving.promote import Promoter
 from components.serving.reconcile import Action, reconcile
-from components.serving.server import Launch, restrictions, triton_ready
+from components.serving.server import triton_ready
 from components.serving.status import served_models
 from components.settings import Settings
 from components.storage import Storage, open_storage
@@ -43,11 +43,8 @@ def s3_triton(
             root=f"s3://{s3_server.new_bucket()}/lab",
             s3_endpoint=s3_server.endpoint,
             triton_control_key=KEY,
+            http=True,
         )
-    # As in the cluster, where no client shares memory with it.
-    argv = [argument for argument in server.launch.argv if "-restricted-" not in argument]
-    argv += restrictions(KEY, same_host=False)
-    server.launch = Launch(argv, server.launch.env, server.launch.shared_memory_prefix)
     server.start()
     yield server
     server.stop()
@@ -325,7 +322,11 @@ def test_repository_is_prepared_for_a_triton_that_waits_for_it(settings: Setting
 
 
 def test_control_needs_the_key_and_asking_none(
-    promoter: Promoter, settings: Settings, registered: Callable[..., int], tmp_path: Path
+    s3_triton: TritonServer,
+    promoter: Promoter,
+    settings: Settings,
+    registered: Callable[..., int],
+    tmp_path: Path,
 ):
     version = registered("locked", 1)
     promoter.promote("locked", version)
@@ -344,7 +345,7 @@ def test_control_needs_the_key_and_asking_none(
             slot.images(*IMAGES.shape[:3])[:] = IMAGES
             found = slot.submit(confidence=0.25, iou=0.7).result()
         assert found["boxes"].tobytes() == boxes_of(tmp_path / "export_1")
-    web = f"http://127.0.0.1:{settings.triton_http_port}/v2"
+    web = f"http://127.0.0.1:{s3_triton.http_port}/v2"
     unload = f"{web}/repository/models/locked/unload"
     assert httpx.post(unload).status_code == 403
     assert httpx.get(f"{web}/models/locked/config").json()["name"] == "locked"
