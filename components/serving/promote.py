@@ -26,9 +26,9 @@ from components.layout import checked_name
 from components.parity_set import ParitySet
 from components.registry.download import DownloadedVersion, download_version
 from components.registry.tags import ServingState, read_state, write_state
+from components.serving.check_apart import check_apart
 from components.serving.client import TritonModel
 from components.serving.control import TritonControl
-from components.serving.onnx_file import check_onnx
 from components.serving.probe import TOLERANCES, answers, probe
 from components.serving.repository import ModelRepository, new_candidate
 from components.settings import Settings
@@ -164,7 +164,7 @@ class Promoter:
         # On the repository's own file system, where a link does for a copy.
         with tempfile.TemporaryDirectory(dir=storage, prefix=".promotion-") as folder:
             files = download_version(model, version, Path(folder), self.settings.mlflow_uri)
-            check_onnx(files.onnx)
+            check_apart(files.onnx, memory_bytes=self.settings.model_memory_bytes)
             checked = _Checked(files, ParitySet.read(files.parity_set))
             self._try_out(control, model, version, checked)
             self._switch(control, model, version, previous, checked)
