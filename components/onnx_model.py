@@ -1,5 +1,11 @@
-"""A served ONNX file, run by ONNX Runtime in this process."""
+"""A served ONNX file, run by ONNX Runtime in this process.
 
+A graph may hold a loop that never ends, for some inputs or for all: so an inference has a limit
+of time. Loading has none, and memory has none: a file that nobody vouches for is tried out in
+``components/registry/trial.py``, in a process of its own.
+"""
+
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +17,9 @@ from components.errors import BadInput, NotFound
 from components.letterbox import Letterbox
 from components.served_model import ModelCard, model_inputs, read_outputs
 
+ANSWER_SECONDS = 45.0
+"""That one inference may take; the default of ``ACTVERSE_MODEL_ANSWER_SECONDS``."""
+
 
 class OnnxModel:
     """A file that keeps the contract of ``components/served_model.py``, ready to run.
@@ -20,8 +29,8 @@ class OnnxModel:
         metadata: all of the file's metadata properties.
     """
 
-    def __init__(self, path: Path, *, threads: int = 2) -> None:
-        """Load ``path`` for ``threads`` threads of the CPU.
+    def __init__(self, path: Path, *, threads: int = 2, seconds: float = ANSWER_SECONDS) -> None:
+        """Load ``path`` for ``threads`` threads of the CPU; an inference may take ``seconds``.
 
         Raises:
             NotFound: if there is no such file.
@@ -29,6 +38,7 @@ class OnnxModel:
         """
         if not Path(path).is_file():
             raise NotFound(f"There is no ONNX file {path}: export a model first.")
+        self._file, self._seconds = Path(path).name, seconds
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -51,10 +61,35 @@ class OnnxModel:
 
         H and W are multiples of the card's stride; see ``components/served_model.py``
         for the outputs' types and shapes.
+
+        Raises:
+            BadInput: if it takes too long.
         """
         feeds = model_inputs(images, confidence=confidence, iou=iou)
         names = list(self.card.outputs)
-        return dict(zip(names, self._session.run(names, feeds), strict=True))
+        options, late = ort.RunOptions(), threading.Event()
+
+        def end() -> None:
+            late.set()
+            # Looked at before each node of the graph, also in the body of a loop.
+            options.terminate = True
+
+        timer = threading.Timer(self._seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return dict(zip(names, self._session.run(names, feeds, options), strict=True))
+        except Exception as error:
+            if not late.is_set():
+                raise
+            n, height, width, _ = images.shape
+            shown = f"{n} frames" if n > 1 else "a frame"
+            raise BadInput(
+                f"{self._file} does not answer within {self._seconds:g} s on {shown} of {width} x "
+                f"{height} pixels: it is not served; give a smaller model."
+            ) from error
+        finally:
+            timer.cancel()
 
     def detect(
         self, frames_bgr: Sequence[np.ndarray], *, confidence: float = 0.25, iou: float = 0.7

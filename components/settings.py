@@ -155,6 +155,17 @@ class Settings(PipelineSettings):
         200, ge=1, description="messages to one user's addresses; further ones are sent later"
     )
     promotion_timeout: float = Field(120.0, gt=0, description="seconds a deployment may take")
+    model_answer_seconds: float = Field(
+        45.0, gt=0, le=55, description="seconds that a model may take for one inference"
+    )
+    model_trial_seconds: float = Field(
+        900.0, gt=0, description="seconds that it may take to try a model file of a user's out"
+    )
+    model_memory_bytes: int = Field(
+        8 * 2**30,
+        ge=2**30,
+        description="what a model may take of the machine's memory, tried out or served",
+    )
     promotion_min_gain: float = Field(
         0.0, ge=0, le=1, description="mAP50-95 by which a new model must beat the served one"
     )

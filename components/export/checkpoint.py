@@ -1,22 +1,22 @@
 """Exports a checkpoint that somebody brings, in a process of its own.
 
-python -m components.export.checkpoint CHECKPOINT FRAMES OUT IMGSZ SECONDS
+python -m components.export.checkpoint CHECKPOINT FRAMES OUT IMGSZ
 
 A checkpoint is a pickle. It is loaded weights-only, and here, where there is no secret to be
 had, so that a hole in that guard would lead nowhere. How far it is, and what is wrong, stands
 in the step report ``checkpoint.json`` beside OUT; ``kind`` among its facts is the error's class.
 """
 
-import signal
 import sys
 from pathlib import Path
 
+from components.confined import reported_errors
 from components.errors import ActverseError, BadInput, ParityFailed
 from components.export.export import ExportResult, export_on_frames
 from components.export.proof import frames_in
 from components.export.reference import describe_checkpoint
 from components.parity_set import ParitySet
-from components.steps import Progress, no_progress, reported
+from components.steps import Progress, no_progress
 
 REPORT = "checkpoint"
 
@@ -75,23 +75,17 @@ def export_checkpoint(
     return exported
 
 
-def _main(checkpoint: str, frames: str, out: str, imgsz: str, seconds: str) -> int:
-    # Whoever started it may be gone before it ends.
-    signal.alarm(int(seconds))
-    with reported(REPORT, Path(out).parent) as progress:
-        try:
-            export_checkpoint(
-                Path(checkpoint),
-                Path(frames),
-                Path(out),
-                imgsz=int(imgsz) or None,
-                progress=progress,
-            )
-        except ActverseError as error:
-            progress(0, 1, kind=type(error).__name__)
-            raise
+def _main(checkpoint: str, frames: str, out: str, imgsz: str) -> int:
+    with reported_errors(Path(out).parent / f"{REPORT}.json", checkpoint) as progress:
+        export_checkpoint(
+            Path(checkpoint),
+            Path(frames),
+            Path(out),
+            imgsz=int(imgsz) or None,
+            progress=progress,
+        )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(_main(*sys.argv[1:6]))
+    sys.exit(_main(*sys.argv[1:5]))

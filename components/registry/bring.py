@@ -2,8 +2,7 @@
 
 There is no model.pt to hold it against. So the file itself is tried out on the held-out
 frames of a task, and what it finds there becomes the parity set that its promotion is
-probed with. It runs in this process: what it may cost in time and memory is for the
-caller to bound.
+probed with. That is done in a process with limits: ``components/registry/trial.py``.
 """
 
 import shutil
@@ -20,10 +19,11 @@ from components.export.export import PARITY_FRAMES
 from components.export.parity import TOLERANCE, HeldOutFrame, held_out_frames, spread
 from components.labels import LabelSpec
 from components.letterbox import Letterbox
-from components.onnx_model import OnnxModel
+from components.onnx_model import ANSWER_SECONDS, OnnxModel
 from components.parity_set import ParityFrame, ParitySet
 from components.registry.register import ONNX_FILE, PARITY_FOLDER, register_model
 from components.registry.tags import BROUGHT, ORIGIN_TAG
+from components.registry.trial import TrialLimits, try_out_apart
 from components.served_model import (
     BOXES,
     CLASSES,
@@ -33,7 +33,6 @@ from components.served_model import (
     ModelCard,
     read_outputs,
 )
-from components.serving.onnx_file import check_onnx
 from components.steps import Progress, no_progress, read_reports
 
 _IOU = 0.7
@@ -50,6 +49,7 @@ def register_file(
     run_id: str,
     tracking_uri: str,
     tags: Mapping[str, str],
+    limits: TrialLimits | None = None,
     progress: Progress = no_progress,
 ) -> int:
     """Check a user's own ONNX file, make its parity set and register it.
@@ -65,7 +65,8 @@ def register_file(
         run_id: that task's training run, which the version is listed with.
         tracking_uri: http://host:port of the MLflow server.
         tags: more tags of the version.
-        progress: told of frames.
+        limits: what the file may take while it is tried out.
+        progress: told of frames; what it raises ends the trial.
 
     Returns:
         The version.
@@ -87,10 +88,17 @@ def register_file(
         # What is checked is what is registered, whatever becomes of the user's own file.
         mine = Path(folder) / onnx.name
         shutil.copyfile(onnx, mine)
-        _check_card(check_onnx(mine), facts.spec, onnx.name)
-        parity_set = try_out(mine, frames, "the task's held-out frames", progress)
         export = Path(folder) / "export"
-        parity_set.write(export / PARITY_FOLDER)
+        try_out_apart(
+            mine,
+            frames,
+            export / PARITY_FOLDER,
+            of="the task's held-out frames",
+            spec=facts.spec,
+            limits=limits,
+            progress=progress,
+        )
+        ParitySet.read(export / PARITY_FOLDER)
         mine.rename(export / ONNX_FILE)
         return register_model(
             export,
@@ -131,7 +139,8 @@ def check_suffix(onnx: Path) -> None:
         raise NotFound(f"There is no file {onnx}: upload it first.")
 
 
-def _check_card(card: ModelCard, spec: LabelSpec, file: str) -> None:
+def check_labels(card: ModelCard, spec: LabelSpec, file: str) -> None:
+    """Raise BadInput if a file is for other labels than a task's, or for too large an input."""
     of_file = (card.labels.task, card.labels.names, card.labels.keypoints)
     if of_file != (spec.task, spec.names, spec.keypoints):
         raise BadInput(
@@ -139,6 +148,16 @@ def _check_card(card: ModelCard, spec: LabelSpec, file: str) -> None:
             "give a model that was made for these."
         )
     check_size(card, file)
+
+
+def check_names(card: ModelCard, file: str) -> None:
+    """Raise BadInput if nobody can read a file's names, or if it is for too large an input."""
+    check_size(card, file)
+    for name in (*card.labels.names, *card.labels.keypoints):
+        if not name.isprintable() or not name.strip():
+            raise BadInput(
+                f"{file} calls a class or key point {name!r}: give a model whose names can be read."
+            )
 
 
 def check_size(card: ModelCard, file: str) -> None:
@@ -156,7 +175,12 @@ def _words(spec: LabelSpec) -> str:
 
 
 def try_out(
-    onnx: Path, frames: Sequence[HeldOutFrame], of: str, progress: Progress = no_progress
+    onnx: Path,
+    frames: Sequence[HeldOutFrame],
+    of: str,
+    progress: Progress = no_progress,
+    *,
+    seconds: float = ANSWER_SECONDS,
 ) -> ParitySet:
     """Run a checked file on all frames, alone and in batches; keep a few as the proof.
 
@@ -168,11 +192,13 @@ def try_out(
         frames: what it is tried out on.
         of: whose frames they are, as a sentence should call them.
         progress: told of frames.
+        seconds: that one inference may take.
 
     Raises:
-        BadInput: if it cannot be run, does not keep the contract, or finds nothing in any.
+        BadInput: if it cannot be run, does not answer in time, does not keep the contract, or
+            finds nothing in any.
     """
-    served = OnnxModel(onnx)
+    served = OnnxModel(onnx, seconds=seconds)
     for confidence in _CONFIDENCES:
         telling: list[HeldOutFrame] = []
         for done, frame in enumerate(frames, start=1):
@@ -211,6 +237,8 @@ def _find(
     images = np.stack([letterbox.apply(frame) for frame in frames_bgr])
     try:
         outputs = served.infer(images, confidence=confidence, iou=_IOU)
+    except BadInput:
+        raise
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         raise BadInput(

@@ -17,12 +17,14 @@ from components.export.parity import HeldOutFrame
 from components.export.proof import gather_frames
 from components.layout import checked_name
 from components.parity_set import ParitySet
-from components.registry.bring import check_size, check_suffix, try_out
+from components.registry.bring import check_names, check_suffix
 from components.registry.connection import registry
 from components.registry.import_run import WEIGHTS, import_run
 from components.registry.register import ONNX_FILE, PARITY_FOLDER, register_model
+from components.registry.trial import TrialLimits, try_out_apart
 from components.served_model import ModelCard
-from components.serving.onnx_file import MAX_BYTES, check_onnx
+from components.serving.check_apart import check_apart
+from components.serving.onnx_file import MAX_BYTES
 from components.settings import Settings
 from components.steps import Progress, no_progress
 
@@ -121,7 +123,7 @@ def import_model(
         card = (
             _export(mine, file.name, export, imgsz, settings, progress)
             if checkpoint
-            else _take(mine, frames, export, progress)
+            else _take(mine, frames, export, settings, progress)
         )
         given = {"origin": "imported", **(tags or {})}
         with import_run(
@@ -148,12 +150,20 @@ def import_model(
         return Imported(version, made=True, frames=sum(not frame.half for frame in frames))
 
 
-def _take(onnx: Path, frames: list[HeldOutFrame], export: Path, progress: Progress) -> ModelCard:
+def _take(
+    onnx: Path, frames: list[HeldOutFrame], export: Path, settings: Settings, progress: Progress
+) -> ModelCard:
     """An ONNX file with its parity set, laid out as an export."""
     check_suffix(onnx)
-    card = check_onnx(onnx)
-    _check_card(card, onnx.name)
-    try_out(onnx, frames, "the images", progress).write(export / PARITY_FOLDER)
+    card = try_out_apart(
+        onnx,
+        frames,
+        export / PARITY_FOLDER,
+        of="the images",
+        limits=TrialLimits.of(settings),
+        progress=progress,
+    )
+    ParitySet.read(export / PARITY_FOLDER)
     onnx.rename(export / ONNX_FILE)
     return card
 
@@ -174,23 +184,16 @@ def _export(
             export,
             imgsz=imgsz,
             environment=settings.environment(secrets=False),
+            seconds=settings.model_trial_seconds,
+            memory_bytes=settings.model_memory_bytes,
             progress=progress,
         )
-        card = check_onnx(export / ONNX_FILE)
-        _check_card(card, file)
+        card = check_apart(export / ONNX_FILE)
+        check_names(card, file)
         ParitySet.read(export / PARITY_FOLDER)
     except (BadInput, StepFailed) as error:
         raise type(error)(str(error).replace(str(checkpoint), file)) from error
     return card
-
-
-def _check_card(card: ModelCard, file: str) -> None:
-    check_size(card, file)
-    for name in (*card.labels.names, *card.labels.keypoints):
-        if not name.isprintable() or not name.strip():
-            raise BadInput(
-                f"{file} calls a class or key point {name!r}: give a model whose names can be read."
-            )
 
 
 def _earlier(name: str, origin: Mapping[str, str], tracking_uri: str) -> int:

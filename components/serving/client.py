@@ -86,8 +86,12 @@ class TritonModel:
             StepFailed: if the inference failed.
             Unavailable: if the server does not answer in time.
         """
+        return self.ask(images, confidence=confidence, iou=iou).result()
+
+    def ask(self, images: np.ndarray, *, confidence: float, iou: float) -> "Future[Outputs]":
+        """As ``infer``, without waiting for the answer."""
         tensors = model_inputs(images, confidence=confidence, iou=iou)
-        return self._submit([_sent(name, array) for name, array in tensors.items()]).result()
+        return self._submit([_sent(name, array) for name, array in tensors.items()])
 
     def slots(self, count: int, images_nhw: tuple[int, int, int]) -> list["Slot"]:
         """Make ``count`` slots that each take up to N frames of H x W at a time.

@@ -3,6 +3,8 @@
 Triton calls a model ready whose process was killed.
 """
 
+import time
+from concurrent.futures import Future
 from functools import reduce
 
 import numpy as np
@@ -12,7 +14,7 @@ from components.errors import PromotionFailed
 from components.letterbox import Letterbox
 from components.parity_set import ParitySet
 from components.served_model import read_outputs
-from components.serving.client import TritonModel
+from components.serving.client import Outputs, TritonModel
 
 TOLERANCES = {
     "": Tolerance(box_px=0.5, score=0.01, keypoint_px=0.5),
@@ -22,21 +24,31 @@ TOLERANCES = {
 """By accelerator: how far the served findings may lie from the recorded ones."""
 
 
-def probe(model: TritonModel, parity_set: ParitySet, tolerance: Tolerance) -> None:
+def probe(
+    model: TritonModel, parity_set: ParitySet, tolerance: Tolerance, seconds: float = 120.0
+) -> None:
     """Put every frame of a version's parity set through the server.
 
     Args:
         model: what is asked; a candidate or the version itself.
         parity_set: its frames and what is to be found in them.
         tolerance: how far the findings may lie apart.
+        seconds: that all frames together may take.
 
     Raises:
-        PromotionFailed: if the findings are not the recorded ones.
+        PromotionFailed: if the findings are not the recorded ones, or take too long.
         NotFound, StepFailed, Unavailable: as from ``TritonModel.infer``.
     """
     card = model.card
-    comparisons = []
+    comparisons: list[Comparison] = []
+    deadline = time.monotonic() + seconds
     for frame in parity_set:
+        if time.monotonic() > deadline:
+            raise PromotionFailed(
+                f"Version {model.version} of the model {model.model} answered only "
+                f"{len(comparisons)} of its parity frames within {seconds:g} s: give a smaller "
+                "model."
+            )
         height, width = frame.frame_bgr.shape[:2]
         letterbox = Letterbox.of((width, height), card.imgsz, card.stride)
         outputs = model.infer(
@@ -62,11 +74,11 @@ def probe(model: TritonModel, parity_set: ParitySet, tolerance: Tolerance) -> No
         )
 
 
-def answers(model: TritonModel) -> None:
-    """Make one small inference.
+def look(model: TritonModel) -> "Future[Outputs]":
+    """Begin one small inference.
 
     Raises:
-        NotFound, StepFailed, Unavailable: as from ``TritonModel.infer``.
+        NotFound, StepFailed, Unavailable: as from ``TritonModel.infer``; the answer too.
     """
     side = model.card.stride
-    model.infer(np.zeros((1, side, side, 3), np.uint8), confidence=0.5, iou=0.5)
+    return model.ask(np.zeros((1, side, side, 3), np.uint8), confidence=0.5, iou=0.5)

@@ -9,9 +9,12 @@ stands on the version as tags, where the MLflow UI shows it.
 import logging
 import tempfile
 import threading
+from collections import defaultdict
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from components.errors import (
     ActverseError,
@@ -26,17 +29,44 @@ from components.layout import checked_name
 from components.parity_set import ParitySet
 from components.registry.download import DownloadedVersion, download_version
 from components.registry.tags import ServingState, read_state, write_state
-from components.serving.client import TritonModel
+from components.serving.check_apart import check_apart
+from components.serving.client import Outputs, TritonModel
 from components.serving.control import TritonControl
-from components.serving.onnx_file import check_onnx
-from components.serving.probe import TOLERANCES, answers, probe
+from components.serving.probe import TOLERANCES, look, probe
 from components.serving.repository import ModelRepository, new_candidate
+from components.serving.stubs import end_stubs
 from components.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-# Triton's repository is one for all promoters of a process.
-_one_at_a_time = threading.RLock()
+LOOK_SECONDS = 5.0
+"""That a look at a served version waits for its answer."""
+
+_locks: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+
+
+def _one_at_a_time(model: str) -> threading.RLock:
+    """What all promoters of a process hold while they change a model; others are not held up."""
+    return _locks[model]
+
+
+class NoAnswer(Unavailable):
+    """Triton answers, but a version that it serves does not, within the time of a request."""
+
+
+class NotYet(Unavailable):
+    """A version has not answered yet: it is busy, or it never will."""
+
+
+@dataclass
+class _Look:
+    """A small inference that a version was asked for, and the connection that it goes over.
+
+    It is never cancelled: see ``TritonModel``.
+    """
+
+    client: TritonModel
+    answer: "Future[Outputs]"
 
 
 @dataclass(frozen=True)
@@ -70,6 +100,9 @@ class Promoter:
         self.settings = settings
         self.repository = ModelRepository(settings)
         self.tolerance = TOLERANCES[settings.triton_accelerator]
+        self._looks: dict[tuple[str, int], _Look] = {}
+        # Loaded anew, and asked whether they answer now.
+        self._reloaded: set[tuple[str, int]] = set()
 
     def promote(self, model: str, version: int) -> Promotion:
         """Serve ``version`` as the answer to requests that name no version.
@@ -86,7 +119,7 @@ class Promoter:
                 can be written.
         """
         checked_name(model, "model name")
-        with _one_at_a_time, self.control() as control:
+        with _one_at_a_time(model), self.control() as control:
             self.state(model, version)
             previous = max(control.ready_versions(model), default=None)
             if previous == version and self.heal(control, model, version) is not None:
@@ -119,26 +152,103 @@ class Promoter:
             does not even then.
 
         Raises:
-            Unavailable: if Triton is away or takes too long: a busy server is left alone.
+            NotYet: if it has not answered yet: a busy model is left alone, and looked at again.
+            NoAnswer: if it did not answer within the time of a request.
+            Unavailable: if Triton is away.
         """
-        with _one_at_a_time:
-            if self.answers(model, version):
-                return False
-            # To Triton a model whose process was killed is loaded: load alone does nothing.
-            _log.warning("%s %s does not answer and is loaded anew", model, version)
-            with suppress(StepFailed):
-                control.unload(model)
-                control.load(model)
-            return True if self.answers(model, version) else None
+        key = (model, version)
+        with _one_at_a_time(model):
+            if key not in self._reloaded:
+                if self.answers(model, version):
+                    return False
+                # To Triton a model whose process was killed is loaded: load alone does nothing.
+                _log.warning("%s %s does not answer and is loaded anew", model, version)
+                with suppress(StepFailed):
+                    control.unload(model)
+                    control.load(model)
+                self._reloaded.add(key)
+            try:
+                answered = self.answers(model, version)
+            except NotYet:
+                raise
+            except BaseException:
+                self._reloaded.discard(key)
+                raise
+            self._reloaded.discard(key)
+            return True if answered else None
 
     def answers(self, model: str, version: int) -> bool:
-        """Whether one small inference by that version succeeds."""
-        with self._client(model, version) as client:
+        """Whether one small inference by that version succeeds.
+
+        Raises:
+            NotYet: if it has not answered within ``LOOK_SECONDS``; the next look waits for
+                the same answer.
+            NoAnswer: if it did not answer within the time of a request.
+            Unavailable: if Triton is away.
+        """
+        key = (model, version)
+        seen = self._looks.pop(key, None)
+        try:
+            seen = seen or self._begin_look(model, version)
+        except (NotFound, StepFailed):
+            return False
+        if not wait([seen.answer], timeout=LOOK_SECONDS).done:
+            self._looks[key] = seen
+            raise NotYet(
+                f"Version {version} of the model {model} has not answered yet: it is looked at "
+                "again."
+            )
+        with seen.client:
             try:
-                answers(client)
+                seen.answer.result()
             except (NotFound, StepFailed):
                 return False
+            except Unavailable as error:
+                self._raise_silent(model, version, error)
         return True
+
+    def _begin_look(self, model: str, version: int) -> _Look:
+        client = self._client(model, version)
+        try:
+            return _Look(client, look(client))
+        except BaseException:
+            client.close()
+            raise
+
+    def _raise_silent(self, model: str, version: int, error: Unavailable) -> NoReturn:
+        """Raise NoAnswer where it is the version that is silent, and not Triton."""
+        with TritonControl(self.settings.triton_url, timeout=LOOK_SECONDS) as control:
+            control.served()
+        raise NoAnswer(
+            f"Version {version} of the model {model} does not answer, though Triton does ({error})"
+        ) from error
+
+    def give_up(self, control: TritonControl, model: str, version: int, reason: str) -> None:
+        """Take a version that never answers out of service, end its process and say why.
+
+        Another version that was served beside it answers on.
+        """
+        with _one_at_a_time(model):
+            self._looks.pop((model, version), None)
+            self._reloaded.discard((model, version))
+            served = self.repository.served_versions(model)
+            if version in served:
+                self._leave_out(control, model, served - {version})
+            self.mark(model, version, ServingState.FAILED, reason)
+
+    def _leave_out(self, control: TritonControl, model: str, rest: set[int]) -> None:
+        """End all processes of a model, and serve the rest of its versions in new ones."""
+        with suppress(Unavailable, StepFailed):
+            control.unload(model)
+        end_stubs(self.settings.triton_url, model)
+        try:
+            config = self.repository.config_for(model, rest) if rest else None
+            self.repository.put_config(model, config)
+            if rest:
+                control.load(model)
+        except (BadInput, NotFound, StepFailed) as error:
+            _log.warning("nothing of %s is served any more: %s", model, error)
+            self.repository.put_config(model, None)
 
     def control(self) -> TritonControl:
         """A new connection to Triton's control interface."""
@@ -164,7 +274,7 @@ class Promoter:
         # On the repository's own file system, where a link does for a copy.
         with tempfile.TemporaryDirectory(dir=storage, prefix=".promotion-") as folder:
             files = download_version(model, version, Path(folder), self.settings.mlflow_uri)
-            check_onnx(files.onnx)
+            check_apart(files.onnx, memory_bytes=self.settings.model_memory_bytes)
             checked = _Checked(files, ParitySet.read(files.parity_set))
             self._try_out(control, model, version, checked)
             self._switch(control, model, version, previous, checked)
@@ -182,6 +292,9 @@ class Promoter:
             self.repository.write_config(candidate, {version})
             control.load(candidate)
             self.probe(candidate, version, checked.parity_set)
+        except NoAnswer:
+            end_stubs(self.settings.triton_url, candidate)
+            raise
         finally:
             self._end_trial(control, candidate)
 
@@ -251,11 +364,15 @@ class Promoter:
         """Put a version's parity set through the server.
 
         Raises:
-            PromotionFailed: if the findings are not the recorded ones.
+            PromotionFailed: if the findings are not the recorded ones, or take too long.
+            NoAnswer: if it did not answer within the time of a request.
             NotFound, StepFailed, Unavailable: as from ``TritonModel.infer``.
         """
         with self._client(model, version) as client:
-            probe(client, parity_set, self.tolerance)
+            try:
+                probe(client, parity_set, self.tolerance, self.settings.promotion_timeout)
+            except Unavailable as error:
+                self._raise_silent(model, version, error)
 
     def _client(self, model: str, version: int) -> TritonModel:
         return TritonModel(self.settings.triton_url, model, version, shared_memory=False)

@@ -78,6 +78,10 @@ class ModelRepository:
         self._threads = settings.triton_threads
         self._accelerator = settings.triton_accelerator
         self._device = settings.triton_device
+        self._limits = {
+            "actverse.answer_seconds": f"{settings.model_answer_seconds:g}",
+            "actverse.memory_bytes": str(settings.model_memory_bytes),
+        }
 
     @cached_property
     def _store(self) -> Storage | None:
@@ -201,6 +205,9 @@ class ModelRepository:
             accelerators.cpu_execution_accelerator.add(name=self._accelerator)
         config.parameters["intra_op_thread_count"].string_value = str(self._threads)
         config.parameters["inter_op_thread_count"].string_value = "1"
+        # What our backend ends a request by; NVIDIA's knows neither.
+        for name, limit in self._limits.items():
+            config.parameters[name].string_value = limit
         for version in sorted(versions):
             card = read_card(files[version])
             config.parameters[card_parameter(version)].string_value = card.model_dump_json()

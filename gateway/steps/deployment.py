@@ -24,6 +24,7 @@ def register(context: StepContext) -> dict[str, Any]:
 
 def _register_file(context: StepContext, name: str) -> int:
     from components.registry.bring import register_file, training_run
+    from components.registry.trial import TrialLimits
 
     work, layout = context.work, context.layout
     try:
@@ -41,6 +42,7 @@ def _register_file(context: StepContext, name: str) -> int:
         run_id=run_id,
         tracking_uri=context.settings.mlflow_uri,
         tags={"task_id": work.model_task_id, "deployment.task_id": context.task_id},
+        limits=TrialLimits.of(context.settings),
         progress=context.progress,
     )
 

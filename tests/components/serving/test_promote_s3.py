@@ -227,7 +227,7 @@ def test_two_promoters_of_one_version_agree(
     write_state("double", second, ServingState.REQUESTED, tracking_uri=uri)
     other = elsewhere(settings, tmp_path / "second_home")
     # Each in a process of its own, as it would be: the lock is one process's.
-    monkeypatch.setattr("components.serving.promote._one_at_a_time", _NoLock())
+    monkeypatch.setattr("components.serving.promote._one_at_a_time", lambda _: _NoLock())
     both = threading.Barrier(2)
     ended: list[object] = []
 

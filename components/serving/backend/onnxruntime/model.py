@@ -19,17 +19,35 @@ https://github.com/triton-inference-server/onnxruntime_backend#readme:
   ``num_of_threads`` (``intra_op_thread_count`` when unset).
 
 Requests are run one by one; outputs that a request does not name are not computed.
+
+Nobody vouches for a graph: it may loop for ever, for some inputs only, or ask for any amount of
+memory. So there are limits, which NVIDIA's own backend does not have:
+
+- parameter ``actverse.answer_seconds``: after it a request is ended and answered with an error.
+  What does not end then, since a single operator takes so long, ends with this process, which
+  Triton answers for;
+- parameter ``actverse.memory_bytes``: what this process may allocate. What asks for more gets
+  an error, or ends this process;
+- loading may take ``LOAD_SECONDS``.
 """
 
 import json
 import os
 import re
+import resource
+import signal
+import threading
 from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
 Config = dict[str, Any]
+
+ANSWER_SECONDS, MEMORY_BYTES = "45", str(8 * 2**30)
+LOAD_SECONDS = 90
+# From asking a runtime to end to ending this process.
+GRACE_SECONDS = 5
 
 # What ONNX Runtime calls a tensor's element type, and what Triton's config does.
 TRITON_TYPES = {
@@ -47,6 +65,36 @@ TRITON_TYPES = {
     "double": "TYPE_FP64",
     "string": "TYPE_STRING",
 }
+
+
+SHRINKAGE = "memory.enable_memory_arena_shrinkage"
+
+
+class EndOfProcess:
+    """Ends this process when the block takes too long, whatever a library is at then.
+
+    The signal has no handler: what it does by default needs no Python.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, self.seconds)
+
+    def __exit__(self, *error: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def limit_memory(config: Config) -> None:
+    """Let this process allocate no more than the configuration says."""
+    most = int(parameter(config, "actverse.memory_bytes", MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def too_late(seconds: float) -> TimeoutError:
+    return TimeoutError(f"the model does not answer within {seconds:g} s")
 
 
 class OnnxRuntimeSession:
@@ -73,10 +121,9 @@ class OnnxRuntimeSession:
             1: levels.ORT_ENABLE_EXTENDED,
             2: levels.ORT_DISABLE_ALL,
         }.get(graph_level(config), levels.ORT_ENABLE_ALL)
-        self.run_options = onnxruntime.RunOptions()
-        key = "memory.enable_memory_arena_shrinkage"
-        if shrinkage := parameter(config, key, ""):
-            self.run_options.add_run_config_entry(key, shrinkage)
+        self.new_run_options = onnxruntime.RunOptions
+        self.shrinkage = parameter(config, SHRINKAGE, "")
+        self.seconds = float(parameter(config, "actverse.answer_seconds", ANSWER_SECONDS))
         self.session = onnxruntime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
@@ -87,7 +134,27 @@ class OnnxRuntimeSession:
     def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         for name in self.strings & inputs.keys():
             inputs[name] = np.vectorize(bytes.decode, otypes=[object])(inputs[name])
-        return self.session.run(names, inputs, self.run_options)
+        options = self.new_run_options()
+        if self.shrinkage:
+            options.add_run_config_entry(SHRINKAGE, self.shrinkage)
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            # Looked at before each node of the graph, also in the body of a loop.
+            options.terminate = True
+
+        timer = threading.Timer(self.seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            return self.session.run(names, inputs, options)
+        except Exception as error:
+            if late.is_set():
+                raise too_late(self.seconds) from error
+            raise
+        finally:
+            timer.cancel()
 
 
 class OpenVinoSession:
@@ -107,11 +174,19 @@ class OpenVinoSession:
                     "take FP32, FP16 or BF16."
                 )
             properties["INFERENCE_PRECISION_HINT"] = names[precision.upper()]
+        self.seconds = float(parameter(config, "actverse.answer_seconds", ANSWER_SECONDS))
         core = openvino.Core()
         self.request = core.compile_model(path, "CPU", properties).create_infer_request()
 
     def run(self, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        self.request.infer(inputs)
+        self.request.start_async(inputs)
+        if not self.request.wait_for(round(self.seconds * 1000)):
+            self.request.cancel()
+            # Only what has ended may be asked again.
+            self.request.wait()
+            raise too_late(self.seconds)
+        # Raises what the inference did.
+        self.request.wait()
         # The request owns its output tensors and overwrites them with the next one.
         return [self.request.get_tensor(name).data.copy() for name in names]
 
@@ -130,9 +205,11 @@ class TritonPythonModel:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        session = onnxruntime.InferenceSession(
-            own_file(), options, providers=["CPUExecutionProvider"]
-        )
+        limit_memory(config)
+        with EndOfProcess(LOAD_SECONDS):
+            session = onnxruntime.InferenceSession(
+                own_file(), options, providers=["CPUExecutionProvider"]
+            )
         if not config["input"]:
             for tensor in session.get_inputs():
                 auto_complete_model_config.add_input(described(tensor))
@@ -149,6 +226,8 @@ class TritonPythonModel:
             raise pb_utils.TritonModelException(
                 "This onnxruntime backend runs on the CPU only: give the instance_group KIND_CPU."
             )
+        limit_memory(config)
+        self.seconds = float(parameter(config, "actverse.answer_seconds", ANSWER_SECONDS))
         path = os.path.join(  # noqa: PTH118 - as the other paths in Triton's arguments
             args["model_repository"], args["model_version"], filename(config)
         )
@@ -157,10 +236,12 @@ class TritonPythonModel:
             for output in config["output"]
         }
         accelerator = openvino_accelerator(config)
-        if accelerator is None:
-            self.session: OnnxRuntimeSession | OpenVinoSession = OnnxRuntimeSession(path, config)
-        else:
-            self.session = OpenVinoSession(path, config, accelerator)
+        with EndOfProcess(LOAD_SECONDS):
+            if accelerator is None:
+                session: OnnxRuntimeSession | OpenVinoSession = OnnxRuntimeSession(path, config)
+            else:
+                session = OpenVinoSession(path, config, accelerator)
+        self.session = session
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """Answer each request; the fault of one is the answer to that one alone."""
@@ -170,9 +251,11 @@ class TritonPythonModel:
         try:
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
             names = [name for name in self.dtypes if name in request.requested_output_names()]
+            with EndOfProcess(self.seconds + GRACE_SECONDS):
+                arrays = self.session.run(names, inputs)
             outputs = [
                 pb_utils.Tensor(name, as_declared(array, self.dtypes[name]))
-                for name, array in zip(names, self.session.run(names, inputs))  # noqa: B905
+                for name, array in zip(names, arrays)  # noqa: B905
             ]
         # Whatever a graph does with one request's values must not reach the other requests.
         except Exception as error:  # noqa: BLE001
