@@ -21,6 +21,9 @@ from tests.chaos.load import Asked
 SHARED_MEMORY = Path("/dev/shm")
 # What belongs there: names that begin with a dot though nobody was interrupted.
 _HIDDEN_BUT_WELL = (".gitkeep", ".lock", ".trash")
+# What libraries keep for the whole machine, one of each however often they are used: ONNX Runtime's
+# session and PyTorch's cache.
+_OF_THE_MACHINE = (".ses", "torchinductor_")
 _SPACE = ("storage", "pipelines", "tasks", "mlflow", "workspace")
 
 
@@ -245,7 +248,11 @@ def left_behind(
         pids: every process that it ever had: some are in the names of shared memory.
         ports: Triton's, which are too.
     """
-    left = [_left(path, f"temporary: {path.name}") for path in sorted(temporary.iterdir())]
+    left = [
+        _left(path, f"temporary: {path.name}")
+        for path in sorted(temporary.iterdir())
+        if not path.name.startswith(_OF_THE_MACHINE)
+    ]
     for place in _SPACE:
         for path in sorted((home / place).rglob("*")):
             half = path.name.startswith(".") or path.suffix in (".part", ".work")

@@ -145,11 +145,10 @@ def role_of(command: str, above: str) -> str:
         return Target.SUPERVISOR
     for server, name in (
         (Target.RABBITMQ, "beam.smp"),
-        (Target.RABBITMQ, "rabbitmq-server"),
         (Target.POSTGRES, "postgres"),
         (Target.REDIS, "redis-server"),
     ):
-        if name in command.partition(" ")[0] or (name == "rabbitmq-server" and name in command):
+        if name in command.partition(" ")[0]:
             return server
     return HELPER
 

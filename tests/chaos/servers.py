@@ -55,6 +55,16 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        self._launch()
+        wait_until(self._answers_in_time, 90, "PostgreSQL")
+
+    def _answers_in_time(self) -> bool:
+        # What is left of a killed one keeps a new one from starting, for a moment.
+        if self._process is not None and self._process.poll() is not None:
+            self._launch()
+        return self.answers()
+
+    def _launch(self) -> None:
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
@@ -72,7 +82,6 @@ class PostgresServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        wait_until(self.answers, 90, "PostgreSQL")
 
     def answers(self) -> bool:
         engine = create_engine(self.url, connect_args={"connect_timeout": 5})

@@ -46,6 +46,8 @@ class StackUnderTest:
             # The sink of the notifications is on this machine.
             "ACTVERSE_ALLOW_PRIVATE_URLS": "true",
             "TMPDIR": str(self.temporary),
+            # On a busy machine threads that wait for each other in a loop take hours.
+            "OMP_WAIT_POLICY": "PASSIVE",
             **given,
         }
 

@@ -148,12 +148,8 @@ def _reports(layout: Layout, task_id: str) -> dict[str, str]:
     return {report.step: report.state for report in read_reports(folder)}
 
 
-def has_come(aim: str, seen: Seen, idle: bool) -> bool:
-    """Whether the moment of an aim is now.
-
-    Args:
-        idle: whether a worker's child has nothing to do.
-    """
+def has_come(aim: str, seen: Seen) -> bool:
+    """Whether the moment of an aim is now, as far as the database can say."""
     running = [step for step in seen.steps if step.state == "running"]
     names = {step.name for step in running}
     if aim == "analysing":
@@ -164,8 +160,6 @@ def has_come(aim: str, seen: Seen, idle: bool) -> bool:
         return bool(names & {"download", "validate", "extract"})
     if aim == "between":
         return _is_between(seen)
-    if aim == "idle":
-        return idle
     if aim == "telling":
         return seen.sending > 0
     return any(_is_in_training(aim, report) for report in seen.reports.values())
