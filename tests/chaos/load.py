@@ -124,7 +124,7 @@ class Load:
         Raises:
             RuntimeError: if one of them does not succeed: then nothing can be judged.
         """
-        address = self._stack.addresses.gateway
+        address = self._stack.gateway
         with Client(address, self._stack.admin_key()) as admin:
             keys = {user: admin.create_key(user)["key"] for user in USERS}
         for user, key in keys.items():

@@ -13,7 +13,13 @@ import psutil
 
 from tests.chaos.plan import How, Target
 
-HELPER = "helper"
+HELPER, CHILD = "helper", "child"
+_SERVERS = {
+    "beam.smp": Target.RABBITMQ,
+    "postgres": Target.POSTGRES,
+    "redis-server": Target.REDIS,
+    "redis-check-rdb": Target.REDIS,  # the same file
+}
 _SIGNALS = {How.KILL: signal.SIGKILL, How.TERM: signal.SIGTERM, How.STOP: signal.SIGSTOP}
 _YOUNG_SECONDS = 10.0
 _READ = ("0", "63")  # the number of the system call, on x86-64 and on arm64
@@ -94,7 +100,8 @@ class Family:
         found = []
         for pid in sorted(ours, key=lambda pid: (_depth(pid, parents, ours), pid)):
             with suppress(psutil.Error, OSError):
-                command = " ".join(processes[pid].cmdline())
+                # A program may hide its arguments, its file it cannot.
+                command = " ".join([*processes[pid].cmdline(), f"({_file(pid)})"])
                 above = roles.get(parents[pid], "")
                 roles[pid] = role_of(command, above)
                 created = processes[pid].create_time()
@@ -119,17 +126,24 @@ class Family:
         return True
 
 
+def _file(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/exe").readlink().name
+    except OSError:
+        return ""
+
+
 def role_of(command: str, above: str) -> str:
     """The role of a process by its command line and its parent's role."""
     if "actverse.reaper" in command:
         return Target.REAPER
     if "resource_tracker" in command or "semaphore_tracker" in command:
         return HELPER
-    if "triton_python_backend_stub" in command:
+    if "(triton_python_backend_stub)" in command:
         return Target.STUB
-    if "tritonserver" in command.partition(" ")[0]:
+    if "(tritonserver)" in command:
         return Target.TRITON
-    if "mlflow server" in command or above == Target.MLFLOW:
+    if "mlflow server" in command or "tracking_app" in command or above == Target.MLFLOW:
         return Target.MLFLOW
     if "gateway.server:" in command:
         return Target.GATEWAY
@@ -141,16 +155,11 @@ def role_of(command: str, above: str) -> str:
         return Target.STEP
     if "gateway.celery_app:app" in command:
         return _role_in_celery(command, above)
-    if command.endswith("actverse up") or " actverse up" in command or "/actverse up" in command:
+    if above in (Target.WORKER, CHILD):
+        return CHILD
+    if "/actverse up " in command:
         return Target.SUPERVISOR
-    for server, name in (
-        (Target.RABBITMQ, "beam.smp"),
-        (Target.POSTGRES, "postgres"),
-        (Target.REDIS, "redis-server"),
-    ):
-        if name in command.partition(" ")[0]:
-            return server
-    return HELPER
+    return next((server for name, server in _SERVERS.items() if f"({name})" in command), HELPER)
 
 
 def _role_in_celery(command: str, above: str) -> str:
@@ -158,8 +167,8 @@ def _role_in_celery(command: str, above: str) -> str:
         return Target.BEAT
     if above == Target.ERRANDS:
         return Target.BEAT
-    if above in (Target.WORKER, "child"):
-        return "child"
+    if above in (Target.WORKER, CHILD):
+        return CHILD
     return Target.WORKER if "--hostname worker" in command else Target.ERRANDS
 
 
@@ -181,9 +190,13 @@ def choose(
     """
     if target in (Target.IDLE_CHILD, Target.BUSY_CHILD):
         idle = target is Target.IDLE_CHILD
-        some = [one for one in found if one.role == "child" and (one.pid in busy) is not idle]
-        reading = [one for one in some if one.waits_for_work()] if idle else []
-        some = reading or some
+        children = [one for one in found if one.role == CHILD]
+        some = [one for one in children if (one.pid in busy) is not idle]
+        if idle:
+            some = [one for one in some if one.waits_for_work()] or some
+        elif any(one.pid in busy for one in found if one.role == Target.WORKER):
+            # The worker itself holds the lease of what its child does.
+            some = some or [one for one in children if not one.waits_for_work()]
     else:
         role = Target.REAPER if target is Target.BOTH else target
         some = [one for one in found if one.role == role]

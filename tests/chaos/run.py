@@ -168,8 +168,7 @@ def _servers(folder: Path, shape: Shape) -> Iterator[Servers | None]:
 
 
 def _left(stack: StackUnderTest) -> tuple:
-    ports = [stack.addresses.triton_grpc.rpartition(":")[2]]
-    return left_behind(stack.home, stack.temporary, stack.family.pids, ports)
+    return left_behind(stack.home, stack.temporary, stack.family.pids, [stack.triton_port])
 
 
 class _Chaos:
@@ -236,7 +235,7 @@ class _Chaos:
 
     def _served(self) -> frozenset[tuple[str, int]] | None:
         try:
-            with Client(self._stack.addresses.gateway, self._stack.admin_key()) as client:
+            with Client(self._stack.gateway, self._stack.admin_key()) as client:
                 return frozenset((m["model"], int(m["version"])) for m in client.models())
         except ActverseError as error:
             self._log.find(Finding("lost", f"the gateway cannot say what is served: {error}"))
@@ -302,7 +301,7 @@ class _Chaos:
 
     def _readyz(self) -> str:
         try:
-            url = f"{self._stack.addresses.gateway}/readyz"
+            url = f"{self._stack.gateway}/readyz"
             return str(httpx.get(url, timeout=5, trust_env=False).status_code)
         except httpx.HTTPError as error:
             return type(error).__name__

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from actverse.stack import Addresses, find_running
+from actverse.stack import find_running
 from actverse.where import local_key
 from components.settings import Settings
 from tests.chaos.findings import Finding, Log
@@ -60,18 +60,14 @@ class StackUnderTest:
         )
 
     @property
-    def addresses(self) -> Addresses:
-        """Where it is reached; the ports stay the same."""
-        host = "http://127.0.0.1:"
-        port = {name: self._environment[f"ACTVERSE_{name.upper()}_PORT"] for name in _PORTS}
-        return Addresses(
-            gateway=host + port["gateway"],
-            mlflow=host + port["mlflow"],
-            triton_http=host + port["triton_http"],
-            triton_grpc=f"127.0.0.1:{port['triton_grpc']}",
-            triton_metrics=host + port["triton_metrics"],
-            pid=self._process.pid if self._process else 0,
-        )
+    def gateway(self) -> str:
+        """The gateway's address; it stays the same."""
+        return f"http://127.0.0.1:{self._environment['ACTVERSE_GATEWAY_PORT']}"
+
+    @property
+    def triton_port(self) -> str:
+        """The port of Triton's gRPC service."""
+        return self._environment["ACTVERSE_TRITON_GRPC_PORT"]
 
     def admin_key(self) -> str:
         """The local administrator's API key."""
