@@ -23,21 +23,28 @@ console = Console(highlight=False, soft_wrap=True)
 )
 @click.option("--minutes", type=float, default=60.0, help="No kill is begun after so many.")
 @click.option("--settle", type=float, default=420.0, help="Seconds for the work to end at last.")
-@click.option("--stall", type=float, default=90.0, help="Seconds that work may be due unbegun.")
+@click.option("--stall", type=float, default=150.0, help="Seconds that work may be due unbegun.")
 @click.option("--load", "most", type=click.IntRange(1), default=3, help="Short tasks at once.")
 @click.option("--out", type=click.Path(path_type=Path), help="Takes the result's JSON too.")
 @click.option("--keep", is_flag=True, help="Keep the run's folder also if all is well.")
+@click.option("--trainings/--no-trainings", default=True, help="Train, which takes minutes.")
 @click.option("--plan", "only_plan", is_flag=True, help="Print the kills, and do none.")
 def main(
-    seed: int, kills: int, shape: str, out: Path | None, only_plan: bool, **given: object
+    seed: int,
+    kills: int,
+    shape: str,
+    out: Path | None,
+    trainings: bool,
+    only_plan: bool,
+    **given: object,
 ) -> None:
     """Kill processes of a stack under load; end with 1 if anything is not as it should be."""
-    plan = make_plan(seed, kills, Shape(shape))
+    plan = make_plan(seed, kills, Shape(shape), trainings=trainings)
     if only_plan:
         for kill in plan:
             console.print(str(kill), markup=False)
         return
-    options = Options(seed=seed, shape=Shape(shape), **given)  # type: ignore[arg-type]
+    options = Options(seed=seed, shape=Shape(shape), trainings=trainings, **given)  # type: ignore[arg-type]
     verdict = run(plan, options, lambda line: console.print(line, markup=False))
     _show(verdict)
     if out is not None and (verdict.folder / "result.json").exists():

@@ -104,8 +104,18 @@ class Load:
         most: how many short tasks are open at once; a training is open beside them.
     """
 
-    def __init__(self, stack: StackUnderTest, clips: Clips, seed: int, most: int, log: Log) -> None:
+    def __init__(
+        self,
+        stack: StackUnderTest,
+        clips: Clips,
+        seed: int,
+        most: int,
+        log: Log,
+        *,
+        trainings: bool = True,
+    ) -> None:
         self._stack, self._clips, self._most, self._log = stack, clips, most, log
+        self._trainings = trainings
         self._rng = random.Random(f"load {seed}")
         self._clients: dict[str, Client] = {}
         self._stopping, self._held = threading.Event(), threading.Event()
@@ -138,7 +148,8 @@ class Load:
             # The others need its model, or its model's version to be beaten.
             for kind in ("import", "extract", "download", "infer"):
                 self._reference(user, kind, model=f"blobs-{user}")
-        self._reference(USERS[0], "loop", model=f"chaos-{USERS[0]}")
+        if self._trainings:
+            self._reference(USERS[0], "loop", model=f"chaos-{USERS[0]}")
 
     def start(self) -> None:
         """Keep tasks open from now on."""
@@ -190,7 +201,7 @@ class Load:
         with self._lock:
             if self._wanted:
                 return self._wanted.pop(0)
-        if not open_now["loop"]:
+        if self._trainings and not open_now["loop"]:
             return "loop"
         short = sum(count for kind, count in open_now.items() if kind != "loop")
         return self._rng.choice(_SHORT_KINDS) if short < self._most else None

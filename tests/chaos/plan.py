@@ -99,6 +99,7 @@ AIMS = {
 }
 
 _AT_RANDOM = tuple(target for target in Target if target not in SERVERS)
+_OF_TRAININGS = (Target.RUN, Target.STEP)
 # A service that dies more than five times in two minutes is given up, rightly so.
 _APART = 2
 _PAUSE_SECONDS, _HELD_SECONDS = (1.0, 12.0), (2.0, 15.0)
@@ -132,12 +133,20 @@ class Kill:
         return asdict(self)
 
 
-def make_plan(seed: int, kills: int, shape: Shape) -> list[Kill]:
-    """The kills of a seed: every second one is aimed; the same for the same arguments."""
+def make_plan(seed: int, kills: int, shape: Shape, *, trainings: bool = True) -> list[Kill]:
+    """The kills of a seed: every second one is aimed; the same for the same arguments.
+
+    Args:
+        trainings: whether there are any; without them nothing of theirs is killed.
+    """
     rng = random.Random(f"{seed} {shape}")
     targets = [*_AT_RANDOM, *(SERVERS if shape is Shape.CLUSTER else ())]
+    aims = AIMS
+    if not trainings:
+        targets = [target for target in targets if target not in _OF_TRAININGS]
+        aims = {name: aim for name, aim in AIMS.items() if aim.needs != "loop"}
     decks = {
-        True: _Deck(rng, [(name, one) for name, aim in AIMS.items() for one in aim.targets]),
+        True: _Deck(rng, [(name, one) for name, aim in aims.items() for one in aim.targets]),
         False: _Deck(rng, [("", target) for target in targets]),
     }
     plan: list[Kill] = []

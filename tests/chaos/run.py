@@ -52,15 +52,17 @@ class Options:
         stall: seconds for which work may be due while no worker begins any.
         most: how many short tasks are open at once.
         keep: leave the run's folder also if nothing was found.
+        trainings: whether there are any; they take minutes on a busy machine.
     """
 
     seed: int
     shape: Shape
     minutes: float = 60.0
     settle: float = 420.0
-    stall: float = 90.0
+    stall: float = 150.0
     most: int = 3
     keep: bool = False
+    trainings: bool = True
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def run(plan: list[Kill], options: Options, told: Callable[[str], None]) -> Verd
         try:
             stack.start()
             log.say("the stack serves")
-            load = Load(stack, clips, options.seed, options.most, log)
+            load = Load(stack, clips, options.seed, options.most, log, trainings=options.trainings)
             load.prepare(sink)
             chaos = _Chaos(stack, servers, load, log, options)
             chaos.kill_all(plan)
@@ -263,7 +265,12 @@ class _Chaos:
 
     def _tick(self) -> None:
         """Look at the database, and keep up what a machine's init and an operator would."""
+        starts = self._stack.starts
         self._stack.keep_up()
+        if self._stack.starts != starts:
+            # Its workers have only just been started.
+            self._due.clear()
+            self._progress = time.monotonic()
         seen = look(self._sessions, self._settings.layout)
         if seen is not None:
             self._seen = seen

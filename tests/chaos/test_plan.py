@@ -28,3 +28,10 @@ def test_what_takes_no_sigterm_is_sent_none(seed: int):
     for kill in make_plan(seed, 50, Shape.CLUSTER):
         if kill.target in (Target.REAPER, Target.BOTH, Target.POSTGRES):
             assert kill.how is not How.TERM
+
+
+@pytest.mark.parametrize("shape", Shape)
+def test_without_trainings_nothing_of_theirs_is_killed(shape: Shape):
+    plan = make_plan(7, 50, shape, trainings=False)
+    assert all(AIMS[kill.aim].needs != "loop" for kill in plan if kill.aim)
+    assert not {kill.target for kill in plan} & {Target.RUN, Target.STEP}
