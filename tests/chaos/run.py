@@ -40,6 +40,8 @@ from tests.chaos.state import Seen, has_come, look
 _TICK_SECONDS, _TRACK_SECONDS = 0.1, 1.0
 _AIM_SECONDS, _IDLE_AIM_SECONDS = 300.0, 60.0
 _BETWEEN_SECONDS = 5.0
+# Further ones may have been read before a worker became deaf.
+_ENOUGH_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -192,7 +194,7 @@ class _Chaos:
         self._begun, self._progress = 0, time.monotonic()
         self._due: dict[tuple[str, str, int], float] = {}
         self._tracked = 0.0
-        self._looks = 0
+        self._looks = self._stalls = 0
         load.open, load.looks = self._open, lambda: self._looks
 
     def kill_all(self, plan: list[Kill]) -> None:
@@ -290,6 +292,7 @@ class _Chaos:
         waited = moment - max(self._progress, min(self._due.values(), default=moment))
         if due and waited > self._options.stall:
             ready = self._readyz()
+            self._stalls += 1
             self._log.find(
                 Finding(
                     "stalls",
@@ -358,8 +361,10 @@ class _Chaos:
         return choose(found, kill.target, kill.pick, self._seen.busy)
 
     def _follow_up(self, kill: Kill) -> None:
-        """What belongs to a kill: its second half, or the server's start."""
-        if kill.target is Target.BOTH:
+        """What belongs to a kill: its second half, the server's start, a look at the work."""
+        if kill.target is Target.IDLE_CHILD:
+            self._see_work()
+        elif kill.target is Target.BOTH:
             time.sleep(_BETWEEN_SECONDS)
             supervisor = choose(self._stack.family.look(), Target.SUPERVISOR, 0, ())
             if supervisor is not None:
@@ -367,3 +372,12 @@ class _Chaos:
         elif self._servers is not None and kill.target in SERVERS and kill.how is not How.STOP:
             time.sleep(kill.held)
             self._servers.again(kill.target)
+
+    def _see_work(self) -> None:
+        """Wait until workers begin steps, or it is clear that they do not: no kill may hide it."""
+        begun, stalls = self._seen.begun, self._stalls
+        deadline = time.monotonic() + 2 * self._options.stall
+        while time.monotonic() < deadline and stalls == self._stalls:
+            self._work_for(1.0)
+            if self._seen.begun >= begun + _ENOUGH_STEPS:
+                return
