@@ -15,7 +15,7 @@ from tests.chaos.findings import Finding, Log
 from tests.chaos.processes import Family, Found, end_all
 from tests.helpers.servers import free_ports
 
-_START_SECONDS, _STOP_SECONDS, _REAPED_SECONDS = 180.0, 90.0, 30.0
+_START_SECONDS, _STOP_SECONDS, _REAPED_SECONDS = 900.0, 90.0, 30.0
 _PORTS = ("gateway", "mlflow", "triton_http", "triton_grpc", "triton_metrics")
 
 
