@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.chaos.findings import COLUMNS
-from tests.chaos.plan import Shape, make_plan
+from tests.chaos.plan import AIMS, Shape, make_plan
 from tests.chaos.run import Options, Verdict, run
 
 console = Console(highlight=False, soft_wrap=True)
@@ -24,6 +24,8 @@ console = Console(highlight=False, soft_wrap=True)
 @click.option("--minutes", type=float, default=60.0, help="No kill is begun after so many.")
 @click.option("--settle", type=float, default=420.0, help="Seconds for the work to end at last.")
 @click.option("--stall", type=float, default=150.0, help="Seconds that work may be due unbegun.")
+@click.option("--patience", type=float, default=300.0, help="Seconds to wait for a moment.")
+@click.option("--only", type=click.Choice(list(AIMS)), multiple=True, help="Only these moments.")
 @click.option("--load", "most", type=click.IntRange(1), default=3, help="Short tasks at once.")
 @click.option("--out", type=click.Path(path_type=Path), help="Takes the result's JSON too.")
 @click.option("--keep", is_flag=True, help="Keep the run's folder also if all is well.")
@@ -35,11 +37,12 @@ def main(
     shape: str,
     out: Path | None,
     trainings: bool,
+    only: tuple[str, ...],
     only_plan: bool,
     **given: object,
 ) -> None:
     """Kill processes of a stack under load; end with 1 if anything is not as it should be."""
-    plan = make_plan(seed, kills, Shape(shape), trainings=trainings)
+    plan = make_plan(seed, kills, Shape(shape), trainings=trainings, only=only)
     if only_plan:
         for kill in plan:
             console.print(str(kill), markup=False)

@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 
@@ -133,11 +134,19 @@ class Kill:
         return asdict(self)
 
 
-def make_plan(seed: int, kills: int, shape: Shape, *, trainings: bool = True) -> list[Kill]:
+def make_plan(
+    seed: int,
+    kills: int,
+    shape: Shape,
+    *,
+    trainings: bool = True,
+    only: Collection[str] = (),
+) -> list[Kill]:
     """The kills of a seed: every second one is aimed; the same for the same arguments.
 
     Args:
         trainings: whether there are any; without them nothing of theirs is killed.
+        only: names of ``AIMS``: then every kill is at one of these moments.
     """
     rng = random.Random(f"{seed} {shape}")
     targets = [*_AT_RANDOM, *(SERVERS if shape is Shape.CLUSTER else ())]
@@ -145,14 +154,17 @@ def make_plan(seed: int, kills: int, shape: Shape, *, trainings: bool = True) ->
     if not trainings:
         targets = [target for target in targets if target not in _OF_TRAININGS]
         aims = {name: aim for name, aim in AIMS.items() if aim.needs != "loop"}
+    if only:
+        aims = {name: aim for name, aim in AIMS.items() if name in only}
     decks = {
         True: _Deck(rng, [(name, one) for name, aim in aims.items() for one in aim.targets]),
         False: _Deck(rng, [("", target) for target in targets]),
     }
     plan: list[Kill] = []
     for number in range(1, kills + 1):
-        recent = {kill.target for kill in plan[-_APART:]}
-        aim, target = decks[number % 2 == 1].draw(recent)
+        # Few processes are for few moments: then one may come twice in a row.
+        recent = set() if only else {kill.target for kill in plan[-_APART:]}
+        aim, target = decks[bool(only) or number % 2 == 1].draw(recent)
         plan.append(
             Kill(
                 number=number,

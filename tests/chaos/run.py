@@ -38,7 +38,7 @@ from tests.chaos.stack import StackUnderTest
 from tests.chaos.state import Seen, has_come, look
 
 _TICK_SECONDS, _TRACK_SECONDS = 0.1, 1.0
-_AIM_SECONDS, _IDLE_AIM_SECONDS = 300.0, 60.0
+_IDLE_AIM_SECONDS = 60.0
 _BETWEEN_SECONDS = 5.0
 # Further ones may have been read before a worker became deaf.
 _ENOUGH_STEPS = 4
@@ -54,6 +54,7 @@ class Options:
         stall: seconds for which work may be due while no worker begins any.
         most: how many short tasks are open at once.
         keep: leave the run's folder also if nothing was found.
+        patience: seconds for which the moment of an aimed kill is waited for.
         trainings: whether there are any; they take minutes on a busy machine.
     """
 
@@ -65,6 +66,7 @@ class Options:
     most: int = 3
     keep: bool = False
     trainings: bool = True
+    patience: float = 300.0
 
 
 @dataclass(frozen=True)
@@ -344,7 +346,7 @@ class _Chaos:
             return True
         aim = AIMS[kill.aim]
         self._load.hold(aim.quiet)
-        patience = _IDLE_AIM_SECONDS if aim.quiet else _AIM_SECONDS
+        patience = _IDLE_AIM_SECONDS if aim.quiet else self._options.patience
         deadline = time.monotonic() + patience
         while time.monotonic() < deadline:
             self._load.want(aim.needs)

@@ -35,3 +35,8 @@ def test_without_trainings_nothing_of_theirs_is_killed(shape: Shape):
     plan = make_plan(7, 50, shape, trainings=False)
     assert all(AIMS[kill.aim].needs != "loop" for kill in plan if kill.aim)
     assert not {kill.target for kill in plan} & {Target.RUN, Target.STEP}
+
+
+@pytest.mark.parametrize("only", [("exported",), ("idle", "analysing")])
+def test_only_these_moments(only: tuple[str, ...]):
+    assert {kill.aim for kill in make_plan(7, 9, Shape.EMBEDDED, only=only)} == set(only)
