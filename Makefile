@@ -1,5 +1,6 @@
 # make demo   sets everything up and takes a sample video through the whole loop
 # make test   sets everything up and runs the tests
+# make chaos   kills processes of a stack under load and judges what became of it: docs/chaos.md
 # make images   builds the container images; manifests/images/engine.sh brings an engine
 # make manifest-tools   installs what renders the manifests; their tests run
 # make label-studio   installs Label Studio too, as actverse up --label-studio does; its tests run
@@ -16,13 +17,16 @@ BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
 SYNC := --require-hashes --compile-bytecode
 
-.PHONY: demo test lint setup manifest-tools label-studio images lock clean
+.PHONY: demo test chaos lint setup manifest-tools label-studio images lock clean
 
 demo: setup
 	$(BIN)/actverse demo $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest -rs $(ARGS)
+
+chaos: setup
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
