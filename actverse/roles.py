@@ -29,10 +29,12 @@ class Role(StrEnum):
 
 def gateway_command(settings: Settings) -> list[str]:
     """The REST gateway, on the settings' host and port."""
+    from gateway.http_limits import SERVER_ARGUMENTS
+
     return [
         *(sys.executable, "-m", "uvicorn", "--factory", "gateway.server:create_server"),
         *("--host", settings.host, "--port", str(settings.gateway_port)),
-        *("--no-access-log", "--no-server-header"),
+        *("--no-access-log", "--no-server-header", *SERVER_ARGUMENTS),
         # Live streams would hold its end up; a first message over a WebSocket is small.
         *("--timeout-graceful-shutdown", "2", "--ws-max-size", "65536"),
     ]

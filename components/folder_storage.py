@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import BinaryIO
 from components.errors import BadInput, NotFound, Refused, Unavailable, disk_errors
 from components.files import whole_file
 from components.steps import Progress, no_progress
-from components.storage import Storage, StoredFile, counted
+from components.storage import Storage, StoredFile, Writing
 from components.storage_keys import checked_key, is_listed, walk
 
 _CHUNK = 2**20
@@ -103,7 +103,7 @@ class FolderStorage(Storage):
             if not self.path_of(key).exists():
                 raise NotFound(f"The storage has nothing at {key}: check the name.")
 
-    def write(self, key: str, chunks: Iterable[bytes], *, max_bytes: int) -> StoredFile:
+    def writing(self, key: str) -> Writing:
         path = self.path_of(writable_key(key))
         with self._errors():
             if path.is_dir():
@@ -111,7 +111,8 @@ class FolderStorage(Storage):
             try:
                 with whole_file(path) as beside:
                     with beside.open("wb") as file:
-                        file.writelines(counted(key, chunks, max_bytes))
+                        while chunk := (yield):
+                            file.write(chunk)
                     stored = _stored(key, beside.stat())
             except (NotADirectoryError, FileExistsError) as error:
                 raise BadInput(f"A part of {key} is a file: give another name.") from error

@@ -8,7 +8,7 @@ size, and are fetched anew each time.
 
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from components.s3_objects import FILES_AT_A_TIME, S3Objects, file_digest, s3_cl
 from components.settings import Settings
 from components.side_by_side import Moved, run_side_by_side
 from components.steps import Progress, no_progress
-from components.storage import Storage, StoredFile, counted
+from components.storage import Storage, StoredFile, Writing
 from components.storage_keys import checked_key, is_listed, walk
 
 _SENDS = 3
@@ -159,7 +159,7 @@ class S3Storage(Storage):
         except NotFound:  # deleted since it was listed
             return False
 
-    def write(self, key: str, chunks: Iterable[bytes], *, max_bytes: int) -> StoredFile:
+    def writing(self, key: str) -> Writing:
         self.path_of(writable_key(key))
         # To the disk first: the checksum goes with the first byte, a slow client holds up
         # no upload, and one that breaks off leaves no parts in the store.
@@ -167,7 +167,8 @@ class S3Storage(Storage):
             folder_errors(self.layout.root),
             tempfile.NamedTemporaryFile(dir=self.layout.root, prefix=".upload.") as file,
         ):
-            file.writelines(counted(key, chunks, max_bytes))
+            while chunk := (yield):
+                file.write(chunk)
             file.flush()
             path = Path(file.name)
             self.objects.upload(key, path, file_digest(path, "sha256"), lambda count: None)

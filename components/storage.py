@@ -11,7 +11,8 @@ for it only after the step that keeps it has ended.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -38,6 +39,10 @@ class StoredFile:
     bytes: int
     modified: datetime
     checksum: str = ""
+
+
+Writing = Generator[None, bytes, StoredFile]
+"""What ``Storage.writing`` is."""
 
 
 class Storage(ABC):
@@ -124,7 +129,6 @@ class Storage(ABC):
             Unavailable: also when a file does not stop changing while it is sent.
         """
 
-    @abstractmethod
     def write(self, key: str, chunks: Iterable[bytes], *, max_bytes: int) -> StoredFile:
         """Store what a client sends, whole or not at all; the chunks go to disk, not to memory.
 
@@ -132,6 +136,20 @@ class Storage(ABC):
             BadInput: if there are more than ``max_bytes``, or a folder has this key.
             Refused: also if a name begins with a dot: such files would not be listed.
             StorageFull: when the storage, or the disk that the chunks pass through, is full.
+        """
+        with closing(self.writing(key)) as writing:
+            next(writing)
+            for chunk in counted(key, chunks, max_bytes):
+                if chunk:
+                    writing.send(chunk)
+            return end_writing(writing)
+
+    @abstractmethod
+    def writing(self, key: str) -> Writing:
+        """As ``write``, chunk by chunk: no thread is held while the next one is waited for.
+
+        The generator is sent a chunk at a time, and an empty one at the end, upon which it
+        returns the file (``end_writing``). Closed before that, it leaves nothing.
         """
 
     @abstractmethod
@@ -166,6 +184,16 @@ class Storage(ABC):
     @abstractmethod
     def check(self) -> None:
         """Raise Unavailable, naming what is missing, unless the storage can be used now."""
+
+
+def end_writing(writing: Writing) -> StoredFile:
+    """Send ``Storage.writing`` its end; return the file that it has stored."""
+    try:
+        writing.send(b"")
+    except StopIteration as ended:
+        stored: StoredFile = ended.value
+        return stored
+    raise RuntimeError("a storage goes on after the end of what it stores")
 
 
 def counted(key: str, chunks: Iterable[bytes], max_bytes: int) -> Iterator[bytes]:

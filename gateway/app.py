@@ -27,12 +27,17 @@ from gateway.callers import Callers
 from gateway.celery_app import create_celery
 from gateway.database import open_database
 from gateway.dispatch import Dispatcher
+from gateway.http_limits import most_connections
 from gateway.live import Live
 from gateway.metrics import GatewayMetrics
 from gateway.readiness import Readiness
 
 # Each holds one of the threads that answer requests, and much of the disk's time.
 _EXPORTS = 3
+# Each holds a connection and an open file, for as long as its client sends slowly.
+_UPLOADS, _UPLOADS_EACH = 256, 8
+# Watchers keep their connections: some must be left for all that is short.
+_WATCHERS_SHARE, _WATCHERS_EACH = 0.8, 256
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -53,6 +58,9 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.callers = Callers(settings, app.state.sessions)
     app.state.metrics = GatewayMetrics(app.state.sessions, lambda: app.state.live.watcher_count())
     app.state.exports = AtOnce(_EXPORTS, "Downloads of labels with their images")
+    app.state.uploads = AtOnce(_UPLOADS, "Uploads", _UPLOADS_EACH)
+    watchers = int(most_connections() * _WATCHERS_SHARE)
+    app.state.watchers = AtOnce(watchers, "Live streams", _WATCHERS_EACH)
     app.state.readiness = Readiness(settings, app.state.sessions, app.state.storage)
     problems.install(app)
     limits.install(app, settings)

@@ -4,6 +4,7 @@
 requests.
 """
 
+import asyncio
 import ipaddress
 import logging
 import math
@@ -13,12 +14,14 @@ from typing import TYPE_CHECKING
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
+from fastapi.security.utils import get_authorization_scheme_param
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from components.errors import BadInput, TooManyRequests
 from components.settings import Settings
+from gateway.callers import Callers
 from gateway.keys import Caller
 from gateway.problems import problem
 
@@ -32,6 +35,10 @@ _WRONG_KEYS = "30/minute"
 _REDIS_SECONDS, _REDIS_AWAY_SECONDS = 0.25, 5.0
 # What stands around a file in a multipart body.
 _MULTIPART_BYTES = 64 * 1024
+# Bodies are read before keys are looked at: of somebody unknown, no more than this.
+_STRANGERS_BYTES = 64 * 1024
+# A body that is no upload takes so long, and longer by what came at this rate at least.
+_BODY_SECONDS, _BODY_BYTES_A_SECOND = 30.0, 1000
 
 
 class Spent(TooManyRequests):
@@ -58,6 +65,28 @@ class BodyTooLarge(HTTPException):
             f"The request's body is larger than the {most} bytes allowed: send a smaller one.",
             # The rest of it is not read.
             {"Connection": "close"},
+        )
+
+
+class BodyTooLate(HTTPException):
+    """The body does not come, or far too slowly."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            HTTPStatus.REQUEST_TIMEOUT,
+            "The request's body did not come in time: send it at once.",
+            {"Connection": "close"},
+        )
+
+
+class Stranger(HTTPException):
+    """A large body comes without a valid key."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            HTTPStatus.UNAUTHORIZED,
+            "The API key is missing or unknown: send it as X-API-Key, or as a bearer token.",
+            {"WWW-Authenticate": 'ApiKey realm="actverse"', "Connection": "close"},
         )
 
 
@@ -134,7 +163,9 @@ class RateLimits:
 
 
 class BodyLimit:
-    """Middleware: ends requests whose bodies are larger than their endpoints take.
+    """Middleware: ends requests whose bodies are larger than their endpoints take, or too slow.
+
+    Uploads go by how long they are silent (``gateway.uploads``) and not by how long they take.
 
     FastAPI's own ``max_body_size`` answers with plain text, and cannot tell an upload to
     ``POST /tasks/`` from a JSON body to the same endpoint.
@@ -147,7 +178,8 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        most, count = self._most(scope), 0
+        most, upload = self._most(scope)
+        begun, count, ended, known = time.monotonic(), 0, False, False
         announced = Headers(scope=scope).get("content-length", "")
         if announced.isdecimal() and int(announced) > most:
             error = BodyTooLarge(most)
@@ -156,25 +188,53 @@ class BodyLimit:
             return
 
         async def counted() -> Message:
-            nonlocal count
-            message = await receive()
+            nonlocal count, ended, known
+            if upload or ended:
+                message = await receive()
+            else:
+                left = begun + _BODY_SECONDS + count / _BODY_BYTES_A_SECOND - time.monotonic()
+                try:
+                    async with asyncio.timeout(left):
+                        message = await receive()
+                except TimeoutError:
+                    raise BodyTooLate from None
             if message["type"] == "http.request":
                 count += len(message.get("body", b""))
+                ended = not message.get("more_body", False)
                 if count > most:
                     raise BodyTooLarge(most)
+                if count > _STRANGERS_BYTES and not known:
+                    await _check_known(scope)
+                    known = True
             return message
 
         await self.app(scope, counted, send)
 
-    def _most(self, scope: Scope) -> int:
-        """Only the endpoints that stream a body to the storage take a large one."""
+    def _most(self, scope: Scope) -> tuple[int, bool]:
+        """Only the endpoints that stream a body to the storage take a large one: True."""
         method, path = scope["method"], scope["path"]
         if method == "PUT" and path.startswith("/files/"):
-            return self.settings.max_upload_bytes
+            return self.settings.max_upload_bytes, True
         kind = Headers(scope=scope).get("content-type", "")
         if (method, path) == ("POST", "/tasks/") and kind.startswith("multipart/form-data"):
-            return self.settings.max_upload_bytes + _MULTIPART_BYTES
-        return self.settings.max_request_bytes
+            return self.settings.max_upload_bytes + _MULTIPART_BYTES, True
+        return self.settings.max_request_bytes, False
+
+
+async def _check_known(scope: Scope) -> None:
+    """Raise Stranger unless a request has a valid key; webhooks have a limit of their own."""
+    if scope["path"].startswith("/webhooks/") or "caller" in scope.get("state", {}):
+        return
+    headers = Headers(scope=scope)
+    scheme, bearer = get_authorization_scheme_param(headers.get("authorization"))
+    key = headers.get("x-api-key") or (bearer if scheme.lower() == "bearer" else "")
+    state = scope["app"].state
+    callers: Callers = state.callers
+    if not key or await callers.find(key) is None:
+        limits: RateLimits = state.limits
+        if key:
+            await limits.wrong_key(client_address(scope))
+        raise Stranger
 
 
 def install(app: FastAPI, settings: Settings) -> None:

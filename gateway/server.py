@@ -1,6 +1,7 @@
 """The gateway as a server of its own, with its logs set up.
 
-``uvicorn --factory gateway.server:create_server --no-access-log --no-server-header``
+``uvicorn --factory gateway.server:create_server --no-access-log --no-server-header
+--http gateway.http_limits:LimitedProtocol``
 """
 
 from fastapi import FastAPI

@@ -2,12 +2,12 @@
 
 import hashlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from typing import Any, TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 import anyio.to_thread
 from fastapi import Request
@@ -16,65 +16,110 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from components.errors import BadInput, TooLarge
-from components.storage import Storage, StoredFile
+from components.errors import BadInput, TooLarge, Unavailable
+from components.storage import Storage, StoredFile, Writing, end_writing
+from gateway.at_once import AtOnce
 
 _PIECE = 2**20
 _SILENCE_SECONDS = 60.0
-# Threads of their own: slow uploads must not take those that everything else runs in.
+# Threads of their own: a slow disk or store must not take those that everything else runs in.
 _AT_A_TIME = 64
 _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("uploads")
 
+_T = TypeVar("_T")
 
-async def store_body(storage: Storage, key: str, request: Request, max_bytes: int) -> StoredFile:
+
+async def store_body(
+    storage: Storage, key: str, request: Request, user_id: str, max_bytes: int
+) -> StoredFile:
     """Store a request's body as a file, whole or not at all.
 
+    Args:
+        storage: to store it in.
+        key: of the file.
+        request: whose body it is.
+        user_id: who sends it, and may send only so many at once.
+        max_bytes: the largest file that is taken.
+
     Raises:
+        TooManyRequests: if the user sends too many at once.
         TooLarge: if it has more than ``max_bytes``.
         Unavailable: if the client breaks off, or sends nothing for a minute.
         BadInput, Refused, StorageFull: as ``Storage.write``.
     """
-    pieces = _in_pieces(request.stream())
-    return (await _store(storage, key, pieces, max_bytes))[0]
+    with _place(request, user_id):
+        return (await _store(storage, key, received(request), max_bytes))[0]
+
+
+def _place(request: Request, user_id: str) -> AbstractContextManager[None]:
+    places: AtOnce = request.app.state.uploads
+    return places.one_of(user_id)
+
+
+async def received(request: Request) -> AsyncIterator[bytes]:
+    """What a client sends, as it comes.
+
+    Raises:
+        TooLarge: if it is more than its endpoint takes.
+        Unavailable: if the client breaks off, or sends nothing for a minute.
+    """
+    stream = request.stream()
+    while True:
+        try:
+            # Any part of whatever size will do: who is slow is not silent.
+            with anyio.fail_after(_SILENCE_SECONDS):
+                part = await anext(stream, b"")
+        except TimeoutError as error:
+            raise Unavailable(
+                f"The upload broke off, nothing came for {_SILENCE_SECONDS:g} s: send it again."
+            ) from error
+        except ClientDisconnect as error:
+            raise Unavailable("The upload broke off: send it again.") from error
+        except HTTPException as error:
+            raise TooLarge(str(error.detail)) from error
+        if not part:
+            return
+        yield part
 
 
 async def _store(
-    storage: Storage, key: str, pieces: AsyncIterator[bytes], max_bytes: int
+    storage: Storage, key: str, parts: AsyncIterator[bytes], max_bytes: int
 ) -> tuple[StoredFile, str]:
-    """Store pieces; also return the SHA-256 of them all."""
-    digest = hashlib.sha256()
+    """Store what comes; also return the SHA-256 of it all.
 
-    def arriving() -> Iterator[bytes]:
-        count = 0
-        while piece := anyio.from_thread.run(_next, pieces):
+    A thread is held only while a piece is written, never while the client is waited for.
+    """
+    writing, digest, count = storage.writing(key), hashlib.sha256(), 0
+    try:
+        await _in_thread(next, writing)
+        async for piece in _in_pieces(parts):
             count += len(piece)
             if count > max_bytes:
                 raise TooLarge(
                     f"The file is larger than the {max_bytes} bytes allowed: send a smaller one."
                 )
-            digest.update(piece)
-            yield piece
-
-    write = partial(storage.write, key, arriving(), max_bytes=max_bytes)
-    stored = await anyio.to_thread.run_sync(write, limiter=_threads())
+            await _in_thread(_add, writing, digest, piece)
+        stored = await _in_thread(end_writing, writing)
+    finally:
+        # Also when the request is cancelled: nothing of it is to stay.
+        with anyio.CancelScope(shield=True):
+            await _in_thread(writing.close)
     return stored, digest.hexdigest()
 
 
-async def _next(pieces: AsyncIterator[bytes]) -> bytes:
-    """The next piece; empty at the end. Silence and a lost client are OSErrors."""
-    try:
-        with anyio.fail_after(_SILENCE_SECONDS):
-            return await anext(pieces, b"")
-    except ClientDisconnect as error:
-        raise ConnectionResetError("the client broke off") from error
-    except HTTPException as error:
-        raise TooLarge(str(error.detail)) from error
+def _add(writing: Writing, digest: "hashlib._Hash", piece: bytes) -> None:
+    digest.update(piece)
+    writing.send(piece)
 
 
-async def _in_pieces(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Gather what comes, so that each way into the storing thread is worth it."""
+async def _in_thread(act: Callable[..., _T], *arguments: Any) -> _T:
+    return await anyio.to_thread.run_sync(act, *arguments, limiter=_threads())
+
+
+async def _in_pieces(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Gather what comes, so that each way into a thread is worth it."""
     gathered = bytearray()
-    async for part in stream:
+    async for part in parts:
         gathered += part
         if len(gathered) >= _PIECE:
             yield bytes(gathered)
@@ -108,7 +153,7 @@ class Form:
 
     def __init__(self, request: Request) -> None:
         _, options = parse_options_header(request.headers.get("content-type"))
-        self._stream = request.stream()
+        self._request, self._stream = request, received(request)
         # What was parsed and not asked for yet: heads, data, and None at a part's end.
         self._parsed: deque[Part | bytes | None] = deque()
         self._headers: dict[bytes, bytes] = {}
@@ -190,6 +235,9 @@ class Form:
                 raise TooLarge(f"The part has more than {max_bytes} bytes: shorten it.")
         return bytes(gathered)
 
-    async def store(self, storage: Storage, key: str, max_bytes: int) -> tuple[StoredFile, str]:
+    async def store(
+        self, storage: Storage, key: str, user_id: str, max_bytes: int
+    ) -> tuple[StoredFile, str]:
         """Store the present part as a file, as ``store_body``; return it and its SHA-256."""
-        return await _store(storage, key, _in_pieces(self.data()), max_bytes)
+        with _place(self._request, user_id):
+            return await _store(storage, key, self.data(), max_bytes)

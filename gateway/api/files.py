@@ -98,7 +98,7 @@ async def put_file(
     await run_in_threadpool(check_target, storage, user_id, key)
     own = own_key(storage, user_id, key)
     before = await run_in_threadpool(storage.stat, own)
-    stored = await store_body(storage, own, request, settings.max_upload_bytes)
+    stored = await store_body(storage, own, request, user_id, settings.max_upload_bytes)
     if match := _IN_PROJECT.fullmatch(key):
         await run_in_threadpool(_look_soon, request.app.state.sessions, user_id, match[1])
     response.status_code = HTTPStatus.CREATED if before is None else HTTPStatus.OK

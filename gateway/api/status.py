@@ -8,8 +8,8 @@ headers, or in a WebSocket's first message, never in an address: those are logge
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -112,8 +112,9 @@ async def events(
     watch = await live.watch(task_id, caller.scope, last_event_id)
     if watch.over:
         return Response(status_code=HTTPStatus.NO_CONTENT)
+    leave = request.app.state.watchers.hold(caller.user_id, watch)
     return StreamingResponse(
-        _stream(watch, request), media_type="text/event-stream", headers=_NO_STORE
+        _stream(watch, request, leave), media_type="text/event-stream", headers=_NO_STORE
     )
 
 
@@ -130,6 +131,7 @@ async def socket(websocket: WebSocket, task_id: str) -> None:
         hello = await _hello(websocket)
         caller = await admit(websocket, hello.api_key)
         watch = await _live(websocket).watch(task_id, caller.scope, hello.last_event_id)
+        leave = websocket.app.state.watchers.hold(caller.user_id, watch)
     except ActverseError as error:
         await websocket.close(_POLICY_VIOLATION, _reason(error))
         return
@@ -143,6 +145,7 @@ async def socket(websocket: WebSocket, task_id: str) -> None:
     try:
         await asyncio.wait((sender, listener), return_when=asyncio.FIRST_COMPLETED)
     finally:
+        leave()
         listener.cancel()
         if not sender.done():
             sender.cancel()
@@ -151,12 +154,15 @@ async def socket(websocket: WebSocket, task_id: str) -> None:
         sender.result()
 
 
-async def _stream(watch: Watch, request: Request) -> AsyncIterator[bytes]:
-    yield format_sse_event(retry=_RETRY_MILLISECONDS)
-    key = _key(request)
-    checked = time.monotonic()
-    async with aclosing(watch.messages()) as news:
-        async for messages in news:
+async def _stream(
+    watch: Watch, request: Request, leave: Callable[[], object]
+) -> AsyncIterator[bytes]:
+    async with AsyncExitStack() as stack:
+        stack.callback(leave)
+        yield format_sse_event(retry=_RETRY_MILLISECONDS)
+        key = _key(request)
+        checked = time.monotonic()
+        async for messages in await stack.enter_async_context(aclosing(watch.messages())):
             if time.monotonic() - checked > _KEY_SECONDS:
                 if not await _still_valid(request, key):
                     return  # whoever connects again is told why

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from components.settings import Settings
 from gateway.app import create_app
+from gateway.http_limits import LimitedProtocol
 from gateway.models import Task
 from tests.helpers.servers import wait_until
 
@@ -197,7 +198,9 @@ def _serving(settings: Settings) -> Iterator[int]:
     """The gateway behind a real server; its port."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning"))
+        server = uvicorn.Server(
+            uvicorn.Config(create_app(settings), http=LimitedProtocol, log_level="warning")
+        )
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

@@ -12,6 +12,7 @@ import httpx
 import uvicorn
 from fastapi import FastAPI
 
+from gateway.http_limits import LimitedProtocol
 from tests.helpers.servers import wait_until
 
 
@@ -25,11 +26,19 @@ class Told:
 
 
 @contextmanager
-def running_gateway(app: FastAPI, port: int = 0) -> Iterator[str]:
+def running_gateway(
+    app: FastAPI, port: int = 0, http: type[LimitedProtocol] = LimitedProtocol
+) -> Iterator[str]:
     """The base URL of ``app`` behind a real server, on a free port if none is given."""
     listener = socket.create_server(("127.0.0.1", port))
     server = uvicorn.Server(
-        uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1, ws_ping_interval=None)
+        uvicorn.Config(
+            app,
+            http=http,
+            log_level="warning",
+            timeout_graceful_shutdown=1,
+            ws_ping_interval=None,
+        )
     )
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -17,6 +17,7 @@ from gateway.database import Sessions, open_database, upgrade_database
 from gateway.dispatch import Dispatcher
 from gateway.flows import Queue
 from gateway.heartbeats import queue_heartbeat
+from gateway.http_limits import SERVER_ARGUMENTS
 from gateway.models import Heartbeat, Notification, Step, Task, now
 from gateway.status import task_status
 from gateway.tasks import create_task, read_task
@@ -65,7 +66,7 @@ class Workers:
             self.gateway_port = self.gateway_port or free_ports(1)[0]
             self._run(
                 *("uvicorn", "--factory", "gateway.server:create_server"),
-                *("--port", str(self.gateway_port), "--no-access-log"),
+                *("--port", str(self.gateway_port), "--no-access-log", *SERVER_ARGUMENTS),
             )
             wait_until(self._gateway_answers, 60, "the gateway")
         if wait:
