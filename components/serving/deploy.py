@@ -106,7 +106,8 @@ def _was_away(settings: Settings, patience: Patience) -> bool:
     def ask() -> None:
         nonlocal away
         try:
-            with TritonControl(settings.triton_url, timeout=10) as control:
+            key = settings.triton_control_key.get_secret_value()
+            with TritonControl(settings.triton_url, timeout=10, key=key) as control:
                 control.served()
         except Unavailable:
             away = True
