@@ -16,6 +16,7 @@ import numpy as np
 from components.detections import Detections
 from components.errors import BadInput
 from components.files import whole_folder
+from components.images import read_image
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,12 @@ class ParitySet:
             content = json.loads((folder / "expected.json").read_text(encoding="utf-8"))
             frames = []
             for number, entry in enumerate(content["frames"]):
-                image = cv2.imread(str(folder / f"frame_{number}.png"))
-                if image is None:
-                    raise ValueError(f"frame_{number}.png cannot be read")
+                image = read_image(folder / f"frame_{number}.png")
                 frames.append(ParityFrame(image, Detections.from_json(entry)))
             if not frames:
                 raise ValueError("it has no frames")
             return cls(float(content["confidence"]), float(content["iou"]), tuple(frames))
-        except (OSError, KeyError, TypeError, ValueError) as error:
+        except (BadInput, OSError, KeyError, TypeError, ValueError) as error:
             raise BadInput(
                 f"The parity set in {folder} cannot be used ({error}): export the model again."
             ) from error

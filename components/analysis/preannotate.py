@@ -7,7 +7,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 
 from components.analysis.label_map import LabelMap
@@ -15,6 +14,7 @@ from components.analysis.stream import AnalysisModel, detections_of
 from components.detections import Detections
 from components.errors import BadInput
 from components.files import whole_folder
+from components.images import read_image
 from components.label_files import find_images
 from components.steps import Progress, no_progress
 from components.video.reader import Frame
@@ -118,10 +118,7 @@ def preannotate(
 def _read(paths: list[Path]) -> Iterator[Frame]:
     """The images as frames, whose index is the place in ``paths``."""
     for index, path in enumerate(paths):
-        bgr = cv2.imread(str(path))
-        if bgr is None:
-            raise BadInput(f"{path} is not an image that can be read: replace or remove it.")
-        yield Frame(index, 0.0, bgr)
+        yield Frame(index, 0.0, read_image(path))
 
 
 def _wh(frame: Frame) -> tuple[int, int]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from components.errors import BadLabels
+from components.errors import BadInput, BadLabels
+from components.images import opened_image
 
 THUMBNAIL = 32
 _LEAST_SIDE = 10  # Ultralytics drops smaller images without a word.
@@ -18,21 +19,16 @@ def thumbnail(path: Path) -> np.ndarray:
         BadLabels: if it cannot be decoded to its end or is less than 10 pixels wide or high.
     """
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             small = image.convert("L").resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)
-            if min(image.size) < _LEAST_SIDE:
-                raise BadLabels(
-                    f"The image {path} is {image.width} x {image.height} pixels: "
-                    f"give one of at least {_LEAST_SIDE} x {_LEAST_SIDE}."
-                )
-    except (
-        # Ultralytics, where it is loaded, answers an unknown format with a missing package.
-        *(OSError, SyntaxError, ValueError, ImportError),
-        Image.DecompressionBombError,
-    ) as error:
+            width, height = image.size
+    except BadInput as error:
+        raise BadLabels(f"{str(error).rstrip('.')}, or remove its labels.") from error
+    if min(width, height) < _LEAST_SIDE:
         raise BadLabels(
-            f"The image {path} cannot be read: replace it, or remove its labels."
-        ) from error
+            f"The image {path} is {width} x {height} pixels: "
+            f"give one of at least {_LEAST_SIDE} x {_LEAST_SIDE}."
+        )
     return np.asarray(small, np.float32).ravel()
 
 

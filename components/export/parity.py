@@ -13,17 +13,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import onnx
 import onnxruntime as ort
 
 from components.dataset.held_out import held_out_images
 from components.detections import Comparison, Detections, Tolerance, compare
-from components.errors import BadInput
 from components.export.graft import HEAD
 from components.export.parity_report import Figures, FrameParity, ParityReport, fault_of
 from components.export.reference import TrainedModel
+from components.images import read_image
 from components.letterbox import Letterbox
 from components.onnx_model import OnnxModel
 from components.served_model import MAX_DETECTIONS, model_inputs
@@ -56,9 +55,7 @@ class HeldOutFrame:
         Raises:
             BadInput: if the image cannot be read.
         """
-        frame = cv2.imread(str(self.path))
-        if frame is None:
-            raise BadInput(f"The image {self.path} cannot be read: make the dataset again.")
+        frame = read_image(self.path)
         return frame[:, : max(frame.shape[1] // 2, 1)].copy() if self.half else frame
 
 

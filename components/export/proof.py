@@ -4,10 +4,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
-
 from components.errors import BadInput
 from components.export.parity import HeldOutFrame, spread
+from components.images import read_image
 from components.label_files import IMAGE_SUFFIXES
 from components.video.extract import extract_frames, uniform_indices
 from components.video.probe import check_usable, probe_video
@@ -33,8 +32,10 @@ def gather_frames(images: Path, folder: Path, count: int = PROOF_FRAMES) -> list
     if images.is_dir():
         folder.mkdir(parents=True)
         for number, path in enumerate(spread(_images_in(images), count)):
-            if cv2.imread(str(path)) is None:
-                raise BadInput(f"{path} is not an image that can be read: replace or remove it.")
+            try:
+                read_image(path)
+            except BadInput as error:
+                raise BadInput(f"{path} is not an image that proves anything. {error}") from error
             shutil.copyfile(path, folder / f"{number:03d}_{path.name}")
     else:
         facts = probe_video(images)

@@ -1,10 +1,10 @@
 """The image files that labels belong to: whether they are there, and how large they are."""
 
-import struct
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 
-from components.errors import BadLabels
+from components.errors import BadInput, BadLabels
+from components.images import opened_image
 
 _ORIENTATION = 0x0112  # EXIF's tag; from 5 on, width and height change places
 _NAMED = 3
@@ -31,22 +31,14 @@ def image_size(path: Path) -> tuple[int, int]:
     Only the header is read.
 
     Raises:
-        BadLabels: if it is no image.
+        BadLabels: if it is no image that may be used.
     """
-    from PIL import Image
-
     try:
-        with Image.open(path) as image:
+        with opened_image(path) as image:
             width, height = image.size
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
-    except (
-        # Ultralytics, where it is loaded, answers an unknown format with a missing package.
-        *(OSError, SyntaxError, ValueError, ImportError, struct.error),
-        Image.DecompressionBombError,
-    ) as error:
-        raise BadLabels(
-            f"The image {path} cannot be read: replace it, or remove its labels."
-        ) from error
+    except BadInput as error:
+        raise BadLabels(f"{str(error).rstrip('.')}, or remove its labels.") from error
     return (height, width) if turned else (width, height)
 
 

@@ -5,6 +5,7 @@ hosts and take a text file for a video of text, so the formats are listed, nothi
 that one file is opened, and a frame has a greatest size.
 """
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from components import MAX_IMAGE_PIXELS
 from components.errors import BadVideo
 
 # Those that hold all of their data themselves; no play lists (hls, dash, concat), no
@@ -22,7 +24,8 @@ _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,flv,mpeg,mpegts,mpegvideo,asf,ogg,nut,ivf,"
     "mxf,dv,gif,h264,hevc,m4v,mjpeg,yuv4mpegpipe,mp3,wav,flac,aac,ac3"
 )
-_MAX_PIXELS = 8192 * 8192
+# Each of a decoder's threads holds a frame, and some more that refer to each other.
+_PIXELS_IN_THREADS = 4 * 3840 * 2160
 
 
 @contextmanager
@@ -60,8 +63,22 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise BadVideo(f"The file {path} holds no moving pictures: give a video file.")
         stream = streams[0]
         stream.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
+        pixels = stream.width * stream.height
+        if pixels > MAX_IMAGE_PIXELS:
+            raise _too_large(path, stream.width, stream.height)
+        threads = min(os.cpu_count() or 1, _PIXELS_IN_THREADS // max(pixels, 1))
+        if threads < (os.cpu_count() or 1):
+            stream.thread_count = max(threads, 1)
+        # What the container says need not be what the frames are.
+        stream.codec_context.options = {"max_pixels": str(MAX_IMAGE_PIXELS)}
         yield container, stream
+
+
+def _too_large(path: Path, width: int, height: int) -> BadVideo:
+    return BadVideo(
+        f"The video {path} has frames of {width}x{height} pixels, more than the "
+        f"{MAX_IMAGE_PIXELS} allowed: scale it down, or cut it."
+    )
 
 
 def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
@@ -79,6 +96,8 @@ def decode(path: Path, container: InputContainer, stream: VideoStream) -> Iterat
             cut_off = packet.is_corrupt if packet.size else cut_off
             for frame in packet.decode():
                 size = size or (frame.width, frame.height)
+                if frame.width * frame.height > MAX_IMAGE_PIXELS:
+                    raise _too_large(path, frame.width, frame.height)
                 if size != (frame.width, frame.height):
                     raise BadVideo(
                         f"The video {path} changes its size at frame {count}, from "

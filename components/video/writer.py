@@ -17,6 +17,9 @@ from components.files import whole_file
 
 _BT709 = 1  # the same number for matrix, primaries and transfer (ITU-T H.273)
 _LIMITED = 1
+# Beyond 4K x264's habit of looking 40 frames ahead, on all cores, would take gigabytes.
+_LARGE_PIXELS = 4096 * 2304
+_LARGE_OPTIONS = {"x264-params": "rc-lookahead=2:sync-lookahead=0:bframes=0:ref=1:threads=2"}
 
 
 class Mp4Writer:
@@ -64,6 +67,8 @@ class Mp4Writer:
         self._path = Path(path)
         self._wh = wh
         self._options = {"crf": str(crf), "preset": preset}
+        if wh[0] * wh[1] > _LARGE_PIXELS:
+            self._options |= _LARGE_OPTIONS
         self._reformatter = VideoReformatter()
         self.count = 0
 
