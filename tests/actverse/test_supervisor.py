@@ -260,14 +260,14 @@ def test_what_outlived_supervisor_and_reaper_is_ended_by_the_next_one(
 ):
     own = SERVER.replace('time.sleep(600)"])', 'time.sleep(600)"], start_new_session=True)')
     code = BEGIN + (own if child != "beside it" else SERVER)
-    for name in ("mine", "another"):
-        (tmp_path / name).mkdir()
+    mine, another = tmp_path / "mine", tmp_path / "another"
+    mine.mkdir()
+    another.mkdir()
+    supervisor = Supervisor(str(mine))
     processes = [
         subprocess.Popen([sys.executable, "-c", KEEP, str(folder), code, str(folder)])
-        for folder in (tmp_path / "mine", tmp_path / "another")
+        for folder in (mine, another)
     ]
-    mine, another = tmp_path / "mine", tmp_path / "another"
-    supervisor = Supervisor(str(mine))
     try:
         _until(lambda: (mine / "reaper").exists() and (another / "reaper").exists())
         # So that it has no moment to start another one.
