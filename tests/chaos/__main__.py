@@ -22,7 +22,7 @@ console = Console(highlight=False, soft_wrap=True)
     "--shape", type=click.Choice([one.value for one in Shape]), default=Shape.EMBEDDED.value
 )
 @click.option("--minutes", type=float, default=60.0, help="No kill is begun after so many.")
-@click.option("--settle", type=float, default=420.0, help="Seconds for the work to end at last.")
+@click.option("--settle", type=float, default=420.0, help="Seconds without news at last.")
 @click.option("--stall", type=float, default=150.0, help="Seconds that work may be due unbegun.")
 @click.option("--patience", type=float, default=300.0, help="Seconds to wait for a moment.")
 @click.option("--only", type=click.Choice(list(AIMS)), multiple=True, help="Only these moments.")

@@ -4,7 +4,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,14 +90,16 @@ class Evidence:
         references: by kind and user, the tasks that ran unkilled.
         results: by task, what it has made: a digest by name.
         served: versions that Triton serves; None if that could not be seen.
-        arrived: by user, how often each title has arrived.
+        arrived: by user, when each title has arrived, in seconds since the epoch.
+        senders_killed: when something was killed that has a part in sending notifications.
     """
 
     asked: tuple[Asked, ...] = ()
     references: Mapping[str, Asked] = field(default_factory=dict)
     tasks: tuple[TaskThere, ...] = ()
     told: tuple[Told, ...] = ()
-    arrived: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    arrived: Mapping[str, Mapping[str, Sequence[float]]] = field(default_factory=dict)
+    senders_killed: tuple[float, ...] = ()
     runs: tuple[TrainingRun, ...] = ()
     versions: tuple[Version, ...] = ()
     served: frozenset[tuple[str, int]] | None = None

@@ -51,6 +51,7 @@ class Struck:
 
     time: float
     number: int
+    target: str
     text: str
     aimed: bool
     victim: str

@@ -1,12 +1,15 @@
 """Is anything lost, wrongly failed, doubled, different or left? Only what is there counts."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from tests.chaos.evidence import Evidence, TaskThere
 from tests.chaos.findings import Finding
 
 ENDED = ("succeeded", "failed", "cancelled")
+# A killed server or worker may take so long to come back, and what it held with it.
+_ON_THE_WAY = 120.0
 # They come only where a new version beats the one that is served.
 _NOT_ALWAYS = {"MODEL_DEPLOYMENT_REQUESTED", "MODEL_DEPLOYED"}
 
@@ -84,17 +87,32 @@ def _notifications(evidence: Evidence) -> Iterator[Finding]:
                 "lost", f"the notification {told.title!r} is {told.state}: {told.error or 'unsent'}"
             )
     for user, titles in evidence.arrived.items():
-        for title, count in titles.items():
-            if count > allowed[user, title]:
+        for title, moments in titles.items():
+            if len(moments) > allowed[user, title]:
                 yield Finding(
                     "doubled",
-                    f"{title!r} arrived {count} times after {allowed[user, title]} attempts",
+                    f"{title!r} arrived {len(moments)} times after {allowed[user, title]} attempts",
+                    moment=moments[-1],
+                )
+            elif needless := _needless(moments, evidence.senders_killed):
+                yield Finding(
+                    "doubled",
+                    f"{title!r} arrived again {needless} times, though no sender was killed",
+                    moment=moments[-1],
                 )
     for (user, title), count in wanted.items():
-        arrived = evidence.arrived.get(user, {}).get(title, 0)
+        arrived = len(evidence.arrived.get(user, {}).get(title, ()))
         sent = sum(1 for told in evidence.told if (told.user, told.title) == (user, title))
         if arrived < count and sent == count:
             yield Finding("lost", f"{title!r} was sent {count} times and arrived {arrived} times")
+
+
+def _needless(moments: Sequence[float], killed: Sequence[float]) -> int:
+    """How often something came again though nobody was killed on its first way."""
+    return sum(
+        not any(first - _ON_THE_WAY <= kill <= again for kill in killed)
+        for first, again in pairwise(sorted(moments))
+    )
 
 
 def _registry(evidence: Evidence) -> Iterator[Finding]:

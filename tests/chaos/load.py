@@ -71,17 +71,17 @@ def draw_clips(folder: Path) -> Clips:
 
 
 class Sink:
-    """Counts the notifications that arrive, by user and title."""
+    """Notes when notifications arrive, by user and title."""
 
     def __init__(self) -> None:
         self.port = 0
-        self.arrived: dict[str, Counter[str]] = defaultdict(Counter)
+        self.arrived: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
         self._lock = threading.Lock()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         told = json.loads(handler.content)  # type: ignore[attr-defined]
         with self._lock:
-            self.arrived[handler.path.strip("/")][told["title"]] += 1
+            self.arrived[handler.path.strip("/")][told["title"]].append(time.time())
         body(b"")(handler)
 
     def url(self, user: str) -> str:

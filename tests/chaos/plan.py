@@ -46,6 +46,8 @@ class How(StrEnum):
 
 
 SERVERS = (Target.RABBITMQ, Target.POSTGRES, Target.REDIS)
+# What has a part in sending notifications; after its end some may be sent again.
+SENDERS = (*SERVERS, Target.ERRANDS, Target.SUPERVISOR, Target.BOTH)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from actverse.client import Client
@@ -31,7 +31,7 @@ from tests.chaos.evidence import (
 from tests.chaos.findings import COLUMNS, Finding, Log, Struck
 from tests.chaos.judge import judge
 from tests.chaos.load import USERS, Load, Sink, draw_clips, running_sink
-from tests.chaos.plan import AIMS, SERVERS, How, Kill, Shape, Target
+from tests.chaos.plan import AIMS, SENDERS, SERVERS, How, Kill, Shape, Target
 from tests.chaos.processes import Found, choose, end_all, strike
 from tests.chaos.servers import Servers, running_servers
 from tests.chaos.stack import StackUnderTest
@@ -40,6 +40,7 @@ from tests.chaos.state import Seen, has_come, look
 _TICK_SECONDS, _TRACK_SECONDS = 0.1, 1.0
 _IDLE_AIM_SECONDS = 60.0
 _BETWEEN_SECONDS = 5.0
+_SETTLES = 4
 # Further ones may have been read before a worker became deaf.
 _ENOUGH_STEPS = 4
 
@@ -50,7 +51,8 @@ class Options:
 
     Attributes:
         minutes: no kill is begun after so many.
-        settle: seconds that the work may take to end after the last kill.
+        settle: seconds for which nothing may change after the last kill before all is ended; it
+            may take four times as long.
         stall: seconds for which work may be due while no worker begins any.
         most: how many short tasks are open at once.
         keep: leave the run's folder also if nothing was found.
@@ -153,7 +155,7 @@ def run(plan: list[Kill], options: Options, told: Callable[[str], None]) -> Verd
         findings=tuple(log.findings),
         asked=dict(Counter(one.kind for one in seen.asked)),
         repeats=sum(
-            count - 1 for titles in seen.arrived.values() for count in titles.values() if count > 1
+            len(moments) - 1 for titles in seen.arrived.values() for moments in titles.values()
         ),
         seconds=time.time() - log.begun,
     )
@@ -212,13 +214,14 @@ class _Chaos:
         self._load.stop()
 
     def settle(self) -> None:
-        """Wait until all work and all that follows from it has ended, or the time is over."""
+        """Wait until all work and all that follows from it has ended, or nothing moves any more."""
         self._log.say("no more kills; what is open comes to its end")
-        deadline = time.monotonic() + self._options.settle
-        while time.monotonic() < deadline:
+        end = time.monotonic() + _SETTLES * self._options.settle
+        news, moved = -1, time.monotonic()
+        while time.monotonic() < min(end, moved + self._options.settle) and self._unfinished():
             self._work_for(1.0)
-            if not self._unfinished():
-                break
+            if (latest := self._revisions()) not in (news, None):
+                news, moved = latest, time.monotonic()
         # The last version may still be on its way to Triton.
         self._work_for(10.0)
 
@@ -233,6 +236,9 @@ class _Chaos:
             tasks=tasks,
             told=notifications_there(self._sessions),
             arrived={user: dict(titles) for user, titles in sink.arrived.items()},
+            senders_killed=tuple(
+                one.time for one in self._log.struck if one.victim and one.target in SENDERS
+            ),
             runs=runs,
             versions=versions,
             served=self._served(),
@@ -258,6 +264,14 @@ class _Chaos:
                 return tasks is not None or session.scalar(unsent) is not None
         except SQLAlchemyError:
             return True
+
+    def _revisions(self) -> int | None:
+        """A number that grows with every change of a task; None while it cannot be read."""
+        try:
+            with self._sessions() as session:
+                return session.scalar(select(func.sum(Task.revision)))
+        except SQLAlchemyError:
+            return None
 
     def _work_for(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -330,6 +344,7 @@ class _Chaos:
             Struck(
                 time=time.time(),
                 number=kill.number,
+                target=kill.target,
                 text=str(kill),
                 aimed=came,
                 victim=f"{victim.pid} {victim.role}" if struck and victim else "",

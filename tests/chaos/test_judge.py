@@ -47,7 +47,8 @@ class Scene:
     layout: Layout
     registry: Path = Path("none")
     asked: list[Asked] = field(default_factory=list)
-    arrived: dict[str, dict[str, int]] = field(default_factory=lambda: {"ada": {}})
+    arrived: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {"ada": {}})
+    senders_killed: tuple[float, ...] = ()
 
     def evidence(self) -> Evidence:
         runs, versions = registry_there(self.registry)
@@ -58,6 +59,7 @@ class Scene:
             tasks=tasks,
             told=notifications_there(self.sessions),
             arrived=self.arrived,
+            senders_killed=self.senders_killed,
             runs=runs,
             versions=versions,
             served=None,
@@ -76,7 +78,7 @@ class Scene:
             for name in WELL:
                 record_event(session, task, name, {})
                 title = message(name, task.id, {})[0]
-                self.arrived["ada"][title] = 1
+                self.arrived["ada"][title] = [1000.0]
             session.flush()
             task_id = task.id
         self._note(task_id)
@@ -177,7 +179,17 @@ def _double_an_event(scene: Scene) -> None:
 
 def _tell_twice(scene: Scene) -> None:
     title = message(EventName.INFERENCE_COMPLETED, scene.asked[1].task_id, {})[0]
-    scene.arrived["ada"][title] = 2
+    scene.arrived["ada"][title] = [1000.0, 1001.0]
+
+
+def _tell_again_after_an_attempt(scene: Scene) -> None:
+    """It was sent twice, and nobody was killed meanwhile."""
+    with scene.sessions.begin() as session:
+        newest = select(Notification).order_by(Notification.id.desc()).limit(1)
+        session.scalars(newest).one().attempt = 2
+    title = message(WELL[-1], scene.asked[1].task_id, {})[0]
+    scene.arrived["ada"][title] = [1000.0, 1300.0]
+    scene.senders_killed = (100.0, 1400.0)
 
 
 def _tell_nobody(scene: Scene) -> None:
@@ -226,6 +238,7 @@ def _leave_half_an_upload(scene: Scene) -> None:
         (_double_a_task, "doubled"),
         (_double_an_event, "doubled"),
         (_tell_twice, "doubled"),
+        (_tell_again_after_an_attempt, "doubled"),
         (_tell_nobody, "lost"),
         (_do_not_send, "lost"),
         (_differ, "differing"),
@@ -241,6 +254,12 @@ def test_what_is_planted_is_found_and_nothing_else(
     assert judge(scene.evidence()) == []
     plant(scene)
     assert {finding.column for finding in judge(scene.evidence())} == {column}
+
+
+def test_what_a_killed_sender_has_sent_may_come_again(scene: Scene):
+    _tell_again_after_an_attempt(scene)
+    scene.senders_killed = (1200.0,)
+    assert judge(scene.evidence()) == []
 
 
 def test_shared_memory_of_a_process_of_the_run_is_found(scene: Scene):
@@ -285,8 +304,8 @@ def test_a_finding_names_the_kill_before_it(tmp_path: Path):
     lines: list[str] = []
     log = Log(tmp_path, lines.append)
     for number, moment in ((1, 100.0), (2, 200.0)):
-        log.kill(Struck(moment, number, f"kill {number}", True, str(os.getpid()), ()))
-    log.kill(Struck(150.0, 3, "kill that met nobody", True, "", ()))
+        log.kill(Struck(moment, number, "worker", f"kill {number}", True, str(os.getpid()), ()))
+    log.kill(Struck(150.0, 3, "worker", "kill that met nobody", True, "", ()))
     for moment in (50.0, 150.0, 250.0):
         log.find(Finding("lost", "something", moment=moment))
     assert [finding.after for finding in log.findings] == ["", "kill 1", "kill 2"]
