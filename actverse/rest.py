@@ -21,6 +21,7 @@ from components.errors import (
     Unauthorized,
     Unavailable,
 )
+from components.json_text import read_json
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 # A large file is kept by the gateway, maybe far away, before it answers.
@@ -172,7 +173,7 @@ class Connection:
 
     def _content(self, answer: httpx.Response) -> dict[str, Any]:
         try:
-            content = answer.json()
+            content = read_json(answer.content)
         except ValueError:
             content = None
         if not isinstance(content, dict):
@@ -191,7 +192,7 @@ def retry_after(answer: httpx.Response, otherwise: float) -> float:
 def error_of(answer: httpx.Response, address: str) -> ActverseError:
     """The error that an answer tells of."""
     try:
-        document = answer.json()
+        document = read_json(answer.content)
         name = str(document["type"]).rpartition(":")[2]
         sentence = str(document["detail"])
     except (ValueError, TypeError, KeyError):

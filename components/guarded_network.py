@@ -20,6 +20,10 @@ Resolver = Callable[[str, int], Iterable[str]]
 
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Of IANA's registries of special addresses; Python 3.11 takes them for global. A cloud's
+# metadata are at 192.0.0.192.
+_SPECIAL_V4 = tuple(map(ipaddress.IPv4Network, ("192.0.0.0/24", "192.88.99.0/24")))
+_SPECIAL_V6 = tuple(map(ipaddress.IPv6Network, ("2001::/23", "3fff::/20")))
 
 
 def resolve_host(host: str, port: int) -> list[str]:
@@ -35,8 +39,10 @@ def is_public(address: IpAddress) -> bool:
             embedded = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
         if embedded is not None:
             return is_public(embedded)
-        if address not in _GLOBAL_UNICAST or address.teredo is not None:
+        if address not in _GLOBAL_UNICAST or any(address in network for network in _SPECIAL_V6):
             return False
+    elif any(address in network for network in _SPECIAL_V4):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 

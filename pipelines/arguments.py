@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from components.errors import ActverseError, BadInput
+from components.json_text import read_json
 from components.labels import LabelSpec
 from components.layout import checked_name
 from components.storage_keys import checked_key
@@ -112,7 +113,7 @@ def read_argument(name: PipelineName, parameter: str, text: str) -> Any:
     if field is None or field.annotation is str:
         return text
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError as error:
         raise BadInput(
             f"The parameter {parameter} is {text!r}, which is no JSON: {error}."

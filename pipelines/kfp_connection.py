@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.errors import BadInput, NotFound
+from components.json_text import read_json
 from components.settings import Settings
 from pipelines.kfp_errors import kfp_errors
 
@@ -81,7 +82,6 @@ class KfpConnection:
         return answer
 
     def _greet(self) -> str:
-        import json
 
         endpoint, wanted = self.settings.kfp_endpoint, self.settings.kfp_namespace
         try:
@@ -91,7 +91,7 @@ class KfpConnection:
         except NotFound as error:
             raise BadInput(f"What answers at {endpoint} has no API v2beta1: {_NEEDED}.") from error
         try:
-            content = json.loads(answer)
+            content = read_json(answer)
             several = bool(content["multi_user"])
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(

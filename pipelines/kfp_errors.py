@@ -1,11 +1,11 @@
 """What Kubeflow Pipelines' client raises, as errors of ours that say what to do."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from components.errors import BadInput, Conflict, NotFound, Refused, Unauthorized, Unavailable
+from components.json_text import read_json
 from components.settings import Settings
 
 _LONGEST = 500
@@ -90,7 +90,7 @@ def server_words(body: Any) -> str:
     if isinstance(body, bytes):
         body = body.decode(errors="replace")
     try:
-        content = json.loads(body or "")
+        content = read_json(body or "")
     except ValueError:
         return _short(body or "")
     if not isinstance(content, dict):

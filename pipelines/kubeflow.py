@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import ActverseError, BadInput, Conflict, NotFound, Unavailable
+from components.json_text import read_json
 from components.settings import Settings
 from pipelines.arguments import check_arguments
 from pipelines.backend import PipelineBackend, RunRequest, RunState, RunStatus, TaskStatus
@@ -318,7 +319,7 @@ class KubeflowBackend(PipelineBackend):
 def _is_error(line: bytes) -> bool:
     """Whether a log's first line is no log: a server of 2.16 has said 200 by then."""
     try:
-        content = json.loads(line)
+        content = read_json(line)
     except ValueError:
         return False
     return isinstance(content, dict) and bool(content) and content.keys() <= _ERROR_KEYS

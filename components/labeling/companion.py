@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.csv_text import csv_text, from_csv_text
 from components.errors import BadLabels
 from components.files import whole_file
+from components.json_text import read_json
 from components.labeling.pose_files import stem_of
 
 NAME = "boxes.csv"
@@ -48,10 +50,11 @@ def write_companion(folder: Path, boxes: Mapping[str, Sequence[CompanionBox]]) -
         table.writerow(_HEADER)
         for image, found in boxes.items():
             if not found:
-                table.writerow([image] + [""] * (len(_HEADER) - 1))
+                table.writerow([csv_text(image)] + [""] * (len(_HEADER) - 1))
             for box in found:
                 hidden = json.dumps(sorted(box.hidden), ensure_ascii=False)
-                table.writerow([image, box.individual, box.name, *box.xyxy, hidden])
+                texts = [csv_text(text) for text in (image, box.individual, box.name)]
+                table.writerow([*texts, *box.xyxy, csv_text(hidden)])
 
 
 def read_companion(folder: Path) -> dict[str, list[CompanionBox]] | None:
@@ -78,7 +81,7 @@ def read_companion(folder: Path) -> dict[str, list[CompanionBox]] | None:
                         f"{where}: {len(row)} cells instead of {len(_HEADER)}; remove the file to "
                         "have boxes drawn around the key points."
                     )
-                boxes = found.setdefault(stem_of(row[0]), [])
+                boxes = found.setdefault(stem_of(from_csv_text(row[0])), [])
                 if any(row[1:]):
                     boxes.append(_box(row, where))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -89,11 +92,12 @@ def read_companion(folder: Path) -> dict[str, list[CompanionBox]] | None:
 def _box(row: list[str], where: str) -> CompanionBox:
     try:
         x1, y1, x2, y2 = (float(cell) for cell in row[3:7])
-        hidden = json.loads(row[7])
+        hidden = read_json(from_csv_text(row[7]))
         if not all(math.isfinite(value) for value in (x1, y1, x2, y2)):
             raise ValueError("a corner is not finite")
         if not (isinstance(hidden, list) and all(isinstance(name, str) for name in hidden)):
             raise ValueError("the hidden key points are no list of names")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadLabels(f"{where}: {error}; write the box as four numbers.") from error
-    return CompanionBox(row[1], row[2], (x1, y1, x2, y2), frozenset(hidden))
+    individual, name = from_csv_text(row[1]), from_csv_text(row[2])
+    return CompanionBox(individual, name, (x1, y1, x2, y2), frozenset(hidden))

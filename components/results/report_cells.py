@@ -32,6 +32,10 @@ AS_WRITTEN = {
     "na_values": {"id": [""]},
 }
 table = pd.read_csv(HERE / "results.csv", **AS_WRITTEN)
+# Names that a spreadsheet would take for formulas have an apostrophe before them there.
+escaped = r"(?:^|(?<=[;,|\t\r\n]))'(?=[\s\"']*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20])"
+table["class"] = table["class"].str.replace(escaped, "", regex=True)
+table.columns = table.columns.str.replace(escaped, "", regex=True)
 width, height = metadata["origin_width"], metadata["origin_height"]
 
 pd.Series(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from components.csv_text import csv_text
 from components.files import whole_file
 from components.frame_results import FrameResult, ResultsMetadata, read_chunks, read_metadata
 
@@ -15,18 +16,20 @@ def csv_columns(metadata: ResultsMetadata) -> list[str]:
     """The header: ``COLUMNS``, then five columns for each key point.
 
     ``<name>_x``, ``<name>_y``, ``<name>_score``, ``<name>_smoothed_x`` and
-    ``<name>_smoothed_y``.
+    ``<name>_smoothed_y``. Names are written as ``components.csv_text`` does it.
     """
     parts = ("x", "y", "score", "smoothed_x", "smoothed_y")
-    return COLUMNS + [f"{name}_{part}" for name in metadata.labels.keypoints for part in parts]
+    return COLUMNS + [
+        csv_text(f"{name}_{part}") for name in metadata.labels.keypoints for part in parts
+    ]
 
 
 def csv_rows(frame: FrameResult, metadata: ResultsMetadata) -> Iterator[list[Any]]:
     """One row for each object of a frame; pixels are rounded to hundredths."""
     width, height = metadata.origin_width, metadata.origin_height
     for i, identity in enumerate(frame.ids):
-        row = [frame.frame, frame.timestamp, identity, frame.classes[i], frame.boxes_score[i]]
-        row += frame.boxes[i]
+        row = [frame.frame, frame.timestamp, identity, csv_text(frame.classes[i])]
+        row += [frame.boxes_score[i], *frame.boxes[i]]
         if metadata.labels.keypoints:
             for (x, y), score, (smooth_x, smooth_y) in zip(
                 frame.keypoints[i],

@@ -1,6 +1,5 @@
 """Tasks: posted, listed, cancelled; and their results."""
 
-import json
 import re
 import secrets
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from pydantic import ValidationError
 
 import gateway.api.key_paths  # noqa: F401
 from components.errors import BadInput, NotFound
+from components.json_text import read_json
 from components.settings import Settings
 from components.storage import Storage
 from gateway.announce import announce
@@ -124,7 +124,7 @@ async def _create_of_form(
     stored = f"{prefix_of(user_id)}/{key}"
     kept = False
     try:
-        _, sha256 = await form.store(storage, stored, settings.max_upload_bytes)
+        _, sha256 = await form.store(storage, stored, user_id, settings.max_upload_bytes)
         if await form.next_part() is not None:
             raise BadInput("The form has a part after 'video': leave it out.")
         work = Work.model_validate({**particulars, "file_path": key})
@@ -157,11 +157,11 @@ def _start(
 
 def _validated(request: Request, model: type[Any], text: bytes) -> Any:
     try:
-        return model.model_validate(json.loads(text))
+        return model.model_validate(read_json(text))
     except ValidationError as error:
         faults = [{**fault, "loc": ("body", *fault["loc"])} for fault in error.errors()]
         raise invalid(request, faults) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise BadInput("The request is not valid: it is no JSON that can be read.") from error
 
 

@@ -1,7 +1,6 @@
 """Webhooks: verified, remembered, answered at once; the work is done elsewhere."""
 
 import hashlib
-import json
 import re
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import BaseModel, SecretStr, StringConstraints, ValidationError
 from sqlalchemy.exc import IntegrityError
 
 from components.errors import BadInput, Refused, TooLarge, Unauthorized
+from components.json_text import check_storable, read_json
 from gateway.api.starting import send_task
 from gateway.database import Sessions
 from gateway.models import WebhookDelivery, now
@@ -78,8 +78,9 @@ async def mlflow_webhook(request: Request) -> Received:
     body = await _body(request)
     delivery_id = _verified(request, body, request.app.state.settings.webhook_secret, MLFLOW)
     try:
-        payload = json.loads(body)
-        event, data = f"{payload['entity']}.{payload['action']}", dict(payload["data"])
+        payload = read_json(body)
+        event, data = f"{payload['entity']}.{payload['action']}"[:64], dict(payload["data"])
+        check_storable([event, data])
     except (ValueError, TypeError, KeyError) as error:
         raise BadInput("The delivery is not an MLflow event: send entity, action, data.") from error
     new = await run_in_threadpool(
@@ -111,9 +112,10 @@ async def label_studio_webhook(
     except Refused as error:
         raise Unauthorized(str(error)) from error
     try:
-        payload = json.loads(body)
-        event, project = str(payload["action"]), payload.get("project") or {}
+        payload = read_json(body)
+        event, project = str(payload["action"])[:64], payload.get("project") or {}
         title = str(project.get("title", ""))
+        check_storable(event)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadInput("The delivery is no event of Label Studio's: send action.") from error
     match = _TASK_OF_PROJECT.fullmatch(title)
@@ -121,7 +123,7 @@ async def label_studio_webhook(
     delivery = WebhookDelivery(
         source="label-studio",
         delivery_id=hashlib.sha256(body).hexdigest(),
-        event=event[:64].replace("\0", ""),
+        event=event,
         data={"task_id": task_id},
         handled=now(),
     )

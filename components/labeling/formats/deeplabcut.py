@@ -24,6 +24,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.csv_text import csv_text, from_csv_text
 from components.errors import BadInput, BadLabels
 from components.files import whole_file
 from components.labeling.companion import CompanionBox, read_companion, write_companion
@@ -134,8 +135,8 @@ def write(labels: LabelSet, folder: Path) -> None:
         table = csv.writer(stream, lineterminator="\n")
         table.writerow(["scorer", *_twice([SCORER] * len(columns))])
         if several:
-            table.writerow(["individuals", *_twice(who for who, _ in columns)])
-        table.writerow(["bodyparts", *_twice(part for _, part in columns)])
+            table.writerow(["individuals", *_twice(csv_text(who) for who, _ in columns)])
+        table.writerow(["bodyparts", *_twice(csv_text(part) for _, part in columns)])
         table.writerow(["coords", *["x", "y"] * len(columns)])
         # pandas, and so DeepLabCut, takes a first row without numbers for a part of the head.
         for image, objects in sorted(found.items(), key=lambda each: not _has_points(each[1])):
@@ -145,7 +146,7 @@ def write(labels: LabelSet, folder: Path) -> None:
                 for part, place in item.keypoints.items()
             }
             cells = [cell for column in columns for cell in points.get(column, ("", ""))]
-            table.writerow([f"labeled-data/{SCORER}/{image}", *cells])
+            table.writerow([csv_text(f"labeled-data/{SCORER}/{image}"), *cells])
     write_companion(
         folder,
         {
@@ -202,9 +203,9 @@ def _labelled(file: Path, beside: Mapping[str, Sequence[CompanionBox]]) -> tuple
 
 
 def _head(table: Iterator[list[str]], source: str) -> _Head:
-    rows = [next(table, []) for _ in range(3)]
+    rows = [_texts(next(table, [])) for _ in range(3)]
     if rows[1][:1] == ["individuals"]:
-        rows.append(next(table, []))
+        rows.append(_texts(next(table, [])))
     *_, parts, coords = rows
     individuals = rows[1] if len(rows) == 4 else [""] * len(coords)
     index = 1 + next((i for i, cell in enumerate(coords[1:]) if cell), len(coords))
@@ -233,12 +234,16 @@ def _head(table: Iterator[list[str]], source: str) -> _Head:
     return _Head(index, tuple(None if who == _NOBODY and others else (who, p) for who, p in points))
 
 
+def _texts(cells: list[str]) -> list[str]:
+    return [from_csv_text(cell) for cell in cells]
+
+
 def _row(cells: list[str], head: _Head, line: int, source: str) -> _Row:
     where = f"{source}, line {line}"
     width = head.index + 2 * len(head.points)
     if len(cells) != width:
         raise BadLabels(f"{where}: {len(cells)} cells, but the head has {width}; export it anew.")
-    stem = stem_of(cells[head.index - 1])
+    stem = stem_of(from_csv_text(cells[head.index - 1]))
     if not stem:
         raise BadLabels(f"{where}: the row names no image; name its file in the first cell.")
     individuals: dict[str, dict[str, tuple[float, float]]] = {}

@@ -16,6 +16,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from components.errors import BadLabels
 from components.files import write_text
+from components.json_text import read_json
 from components.label_files import IMAGE_SUFFIXES
 from components.labeling.image_files import image_size, require_images
 from components.labeling.label_set import LabelledFrame, LabelSet
@@ -104,8 +105,8 @@ def _looks_right(file: Path) -> bool:
         with file.open("rb") as stream:
             if not _BEGINS.match(stream.read(1024)):
                 return False
-        tasks = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError):
+        tasks = read_json(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError):
         return False
     return all(
         isinstance(task, dict)
@@ -117,7 +118,7 @@ def _looks_right(file: Path) -> bool:
 
 def _labelled(file: Path) -> Iterator[tuple[str, bool, list[dict[str, Any]]]]:
     """The tasks that have annotations: name, whether it may be that of an upload, annotations."""
-    for task in json.loads(file.read_text(encoding="utf-8-sig")):
+    for task in read_json(file.read_text(encoding="utf-8-sig")):
         annotations = [one for one in task["annotations"] if isinstance(one, dict)]
         if annotations:
             yield *_name(task["data"], file), annotations

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from components.errors import BadInput, NotFound, Unauthorized, Unavailable
+from components.json_text import read_json
 
 if TYPE_CHECKING:
     from label_studio_sdk import LabelStudio
@@ -112,7 +113,7 @@ class LabelStudioApi:
                 if not answer.is_success:
                     raise self._meaning(answer.status_code, answer.text, what)
                 try:
-                    found = answer.json()
+                    found = read_json(answer.content)
                     tasks, total = list(found["tasks"]), int(found["total"])
                 except (KeyError, TypeError) as error:
                     raise ValueError(str(error)) from error

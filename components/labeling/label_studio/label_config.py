@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from html import escape
 
 from defusedxml import ElementTree  # type: ignore[import-untyped]
-from defusedxml.common import DefusedXmlException  # type: ignore[import-untyped]
 
 from components.errors import BadLabels
 
@@ -82,7 +81,8 @@ def names_of(config: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """
     try:
         root = ElementTree.fromstring(config)
-    except (ElementTree.ParseError, DefusedXmlException) as error:
+    # What defusedxml refuses is a ValueError; an encoding that nobody knows a LookupError.
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise BadLabels(
             f"The project's labelling configuration cannot be read ({error}): mend it in Label "
             "Studio's settings."
