@@ -97,7 +97,7 @@ def test_gateway_does_nothing_for_a_page_of_another_address(
     stack: RunningStack, headers: dict[str, str]
 ):
     with httpx.Client(base_url=stack.addresses.gateway, headers=headers) as page:
-        for path in ("/tasks/", "/webhooks/mlflow", "/webhooks/label-studio", "/keys"):
+        for path in ("/tasks/", "/webhooks/mlflow", "/webhooks/label-studio", "/keys/"):
             answer = page.post(path, content='{"file_path": "a.mp4"}')
             assert answer.status_code in (401, 429), path
         answer = page.get("/healthz")
