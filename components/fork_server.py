@@ -51,8 +51,8 @@ GRACE_SECONDS = 5.0
 """What a child that is told to end may take for it."""
 _START_SECONDS = 120.0
 """What the server may take for its imports."""
-_ANSWER_SECONDS = 30.0
-"""What it may take to fork, or to end a child after its grace; else it hangs and is replaced."""
+_IDLE_SECONDS = 1.0
+"""How long it has had nothing to do before it imports what may be needed later."""
 _TRIES = 3
 """How often a child is asked for while the server is ended each time."""
 _MAX_MESSAGE = 64 * 1024
@@ -65,18 +65,24 @@ class ForkServer:
 
     Args:
         modules: what the server imports before its first fork.
+        later: what it imports while it has nothing else to do.
         begin: a module's function that the server calls after that, once.
         environment: the whole of the server's; this process's by default.
+        patience: seconds that it may take to fork, also while it imports, and to end a child
+            after its grace; one that takes longer hangs, and is replaced.
     """
 
     def __init__(
         self,
         modules: Sequence[str],
+        later: Sequence[str] = (),
         begin: Callable[[], None] | None = None,
         environment: Mapping[str, str] | None = None,
+        patience: float = 60.0,
     ) -> None:
-        self._modules = list(modules)
-        self._begin_with = name_of(begin) if begin is not None else ""
+        self._patience = patience
+        named = (modules, later, [name_of(begin)] if begin is not None else [])
+        self._begins_with = [",".join(names) for names in named]
         self._environment = None if environment is None else dict(environment)
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -162,7 +168,7 @@ class ForkServer:
     def _follow(self, child: "_Called", look: Callable[[], None]) -> End:
         """Wait for a child's end."""
         try:
-            if not child.wait(_ANSWER_SECONDS, lambda: child.begun):
+            if not child.wait(self._patience, lambda: child.begun):
                 self._give_up(child)
             while not child.over:
                 child.wait(LOOK_SECONDS)
@@ -170,7 +176,7 @@ class ForkServer:
         except BaseException:
             if not child.over:
                 child.tell(_END)
-                if not child.wait(GRACE_SECONDS + _ANSWER_SECONDS):
+                if not child.wait(GRACE_SECONDS + self._patience):
                     self._give_up(child)
             raise
         return child.end
@@ -197,7 +203,7 @@ class ForkServer:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-X", "faulthandler", "-m", __name__),
-                    *(str(theirs.fileno()), self._begin_with, *self._modules),
+                    *(str(theirs.fileno()), *self._begins_with),
                 ],
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
@@ -210,7 +216,7 @@ class ForkServer:
             ready = ours.recv(_MAX_MESSAGE)
         except TimeoutError:
             ready = b""
-        ours.settimeout(_ANSWER_SECONDS)
+        ours.settimeout(self._patience)
         if not ready:
             _end(process)
             ours.close()
@@ -353,8 +359,9 @@ class _Child:
 class _Server:
     """The server's own side."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, later: list[str]) -> None:
         self._control = control
+        self._later = later
         self._selector = selectors.DefaultSelector()
         self._selector.register(control, selectors.EVENT_READ)
         self._children: dict[int, _Child] = {}
@@ -363,8 +370,12 @@ class _Server:
         """Serve until who has started this is gone; then end everything."""
         try:
             while True:
-                timeout = LOOK_SECONDS if self._children else None
-                for key, _ in self._selector.select(timeout):
+                timeout = LOOK_SECONDS if self._children else _IDLE_SECONDS
+                told = self._selector.select(timeout if self._children or self._later else None)
+                if not told and not self._children:
+                    importlib.import_module(self._later.pop(0))
+                    _freeze()
+                for key, _ in told:
                     if key.fileobj is self._control:
                         if not self._fork():
                             return
@@ -491,21 +502,25 @@ def do_nothing() -> None:
     """Do nothing: a child that has done it shows that children can be had."""
 
 
-def _main(number: int, begin: str, modules: Sequence[str]) -> None:
+def _freeze() -> None:
+    """Let the collector leave alone what is here: it would copy its pages in each child."""
+    gc.collect()
+    gc.freeze()
+
+
+def _main(number: int, modules: str, later: str, begin: str) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    for module in modules:
+    for module in modules.split(",") if modules else ():
         importlib.import_module(module)
     if begin:
         pkgutil.resolve_name(begin)()
     # The kernel gives to this process what its children leave.
     adopt_strays()
-    gc.collect()
-    # What is here stays: looking at it again would copy its pages in each child.
-    gc.freeze()
+    _freeze()
     with socket.socket(fileno=number) as control:
         control.send(b"ready")
-        _Server(control).run()
+        _Server(control, later.split(",") if later else []).run()
 
 
 if __name__ == "__main__":
-    _main(int(sys.argv[1]), sys.argv[2], sys.argv[3:])
+    _main(int(sys.argv[1]), *sys.argv[2:])

@@ -40,7 +40,7 @@ class Pulse(threading.Thread):
         self._celery, self._server, self._silence = celery, server, silence
         self.queue = errand_queue(node, silence)
         self._stopping = threading.Event()
-        self._seen = -float("inf")
+        self._seen = self._sent = -float("inf")
 
     def beat(self) -> None:
         """Something was done."""
@@ -60,7 +60,8 @@ class Pulse(threading.Thread):
         """Send errands until ``stop``."""
         worked = False
         while True:
-            self._send()
+            if self._idle_for() > self._silence / _EVERY:
+                self._send()
             if self._stopping.wait(self._silence / _EVERY):
                 return
             if worked and not self.works():
@@ -73,10 +74,19 @@ class Pulse(threading.Thread):
         """End it."""
         self._stopping.set()
 
+    def _idle_for(self) -> float:
+        """The seconds since anything was done, or was sent to be done."""
+        return time.monotonic() - max(self._seen, self._sent)
+
     def _send(self) -> None:
+        self._sent = time.monotonic()
         try:
             self._celery.send_task(
-                PROBE, queue=self.queue, expires=self._silence, ignore_result=True, retry=False
+                PROBE,
+                queue=self.queue,
+                expires=self._silence,
+                ignore_result=True,
+                retry=False,
             )
         except Exception:  # noqa: BLE001 (each transport has errors of its own)
             # No fault of the worker's, which waits for its broker; it is to be ready then.

@@ -1,5 +1,6 @@
 """The child process of a step's attempt: does the step's work and writes down how it ended."""
 
+from collections.abc import Collection
 from typing import Any
 
 from components.settings import Settings
@@ -11,16 +12,16 @@ from gateway.models import Step
 from gateway.runner import StepRunner
 from gateway.steps import FUNCTIONS
 
-_MODELS = ("components.registry.import_model", "components.registry.register", "mlflow.onnx")
 _MODULES = {
-    Queue.INFERENCE: (*_MODELS, "tritonclient.grpc", "trackers"),
-    Queue.IMPORT: _MODELS,
+    Queue.INFERENCE: ("mlflow", "tritonclient.grpc", "trackers"),
+    Queue.IMPORT: ("mlflow",),
 }
+"""What takes seconds to import, and is imported by the functions of a queue's steps."""
 
 
-def modules_for(queues: list[str]) -> list[str]:
-    """Return the modules that steps of some queues need, so that no child has to import them."""
-    names = [__name__, *(name for queue in queues for name in _MODULES.get(Queue(queue), ()))]
+def modules_for(queues: Collection[str]) -> list[str]:
+    """Return the modules that no child of a worker of some queues should have to import."""
+    names = [name for queue in queues for name in _MODULES.get(Queue(queue), ())]
     return list(dict.fromkeys(names))
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from components.fork_server import ForkServer
 from components.settings import Settings
 from components.storage import open_storage
+from gateway import step_child
 from gateway.alive import worker_sign
 from gateway.celery_app import NOTIFY, PROBE, STEP, create_celery
 from gateway.database import Sessions, open_database
@@ -29,7 +30,6 @@ from gateway.models import Step
 from gateway.notifications.rules import TEST_RULE, send_test
 from gateway.pulse import Pulse, errand_queue
 from gateway.runner import Ended, Outcome, StepRunner
-from gateway.step_child import begin, modules_for
 from gateway.step_limits import limits_of
 from gateway.step_processes import StepProcesses
 
@@ -45,7 +45,14 @@ class _Process:
         self.sessions: Sessions = open_database(settings.database_url)
         self.runner = StepRunner(settings, self.sessions, open_storage(settings))
         self.dispatcher = Dispatcher(settings, self.sessions, celery)
-        self.server = ForkServer(modules, begin, settings.environment(secrets=True))
+        queues = [name for name in celery.amqp.queues.consume_from if name in set(Queue)]
+        self.server = ForkServer(
+            [step_child.__name__, *modules],
+            step_child.modules_for(queues),
+            step_child.begin,
+            settings.environment(secrets=True),
+            settings.worker_silence,
+        )
         self.pulse: Pulse | None = None
         self.steps = StepProcesses(settings, self.runner, self.server, self.works)
 
@@ -75,8 +82,7 @@ def worker_app(settings: Settings | None = None, modules: Sequence[str] = ()) ->
         # Beat and who only sends messages need none of it.
         with opening:
             if not opened:
-                queues = [name for name in celery.amqp.queues.consume_from if name in set(Queue)]
-                opened.append(_Process(settings, celery, [*modules_for(queues), *modules]))
+                opened.append(_Process(settings, celery, modules))
             return opened[0]
 
     @celery.task(name=STEP, bind=True, max_retries=None)

@@ -137,13 +137,30 @@ def test_a_server_that_is_killed_is_replaced(server: ForkServer, tmp_path: Path,
         os.kill(apart, signal.SIGKILL)
 
 
-def test_a_server_that_hangs_is_replaced(server: ForkServer, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("components.fork_server._ANSWER_SECONDS", 3)
+def test_a_server_that_hangs_is_replaced():
+    server = ForkServer(["tests.helpers.unruly"], patience=3)
     server.start()
     hanging = server.pid
     os.kill(hanging, signal.SIGSTOP)
     assert server.call(unruly.double, {"number": 2}) == 4
     assert not alive(hanging)
+    server.stop()
+
+
+def test_what_is_imported_later_is_there_in_the_children(tmp_path: Path):
+    told = tmp_path / "told"
+    (tmp_path / "late_module.py").write_text(f"open({str(told)!r}, 'w').close()\n")
+    server = ForkServer(
+        ["tests.helpers.unruly"],
+        ["late_module"],
+        environment={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    server.start()
+    try:
+        wait_until(told.exists, 60, "its import")
+        assert server.call(unruly.has_module, {"name": "late_module"})
+    finally:
+        server.stop()
 
 
 def test_a_server_that_cannot_start_says_so():

@@ -42,6 +42,11 @@ def draw() -> list[float]:
     return [random.random(), float(numpy.random.random())]
 
 
+def has_module(name: str) -> bool:
+    """Return whether a module is imported already."""
+    return name in sys.modules
+
+
 def take(mebibytes: int) -> None:
     """Take memory bit by bit and stay with it."""
     held = []

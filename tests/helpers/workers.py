@@ -125,8 +125,14 @@ class Workers:
 
     def fork_servers(self) -> list[psutil.Process]:
         """Those from which the steps' processes are forked."""
-        worker = psutil.Process(self.processes[0].pid)
+        worker = psutil.Process(self.step_worker.pid)
         return [one for one in worker.children() if "components.fork_server" in one.cmdline()]
+
+    @property
+    def step_worker(self) -> "subprocess.Popen[bytes]":
+        """The worker that runs the steps."""
+        name = f"steps-{self.settings.home.name}@%h"
+        return next(one for one in self.processes if name in one.args)  # type: ignore[operator]
 
     def children(self) -> list[int]:
         """The processes of the steps that run, not what these have started."""

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -44,9 +45,8 @@ def rogue(home: Path, clip: Path) -> Iterator[Workers]:
         webhook_secret="webhook-secret",
         lease_seconds=120,
         step_memory=600 * 2**20,
-        # For so little that a step of it needs several tries.
         step_timeout=600,
-        worker_silence=12,
+        worker_silence=20,
         log_format="text",
     )
     workers = new_workers(
@@ -83,10 +83,11 @@ def outcomes(workers: Workers, task_id: str, step: str) -> list[str]:
 
 def test_any_idle_process_of_a_worker_may_be_killed(rogue: Workers):
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
-        idle = psutil.Process(rogue.processes[0].pid).children(recursive=True)
+        idle = psutil.Process(rogue.step_worker.pid).children(recursive=True)
         assert idle
         for one in idle:
-            one.send_signal(number)
+            with suppress(psutil.NoSuchProcess):  # an errand's, or one that ended with another
+                one.send_signal(number)
             # As many as there are threads, so that none of them is deaf.
             tasks = [rogue.submit("upload", WORK) for _ in range(SLOTS)]
             for task_id in tasks:
@@ -117,7 +118,7 @@ def test_a_step_of_a_cancelled_task_ends(rogue: Workers, home: Path, function: s
     [
         ("take", {"mebibytes": 3000}, r"more memory than the 600 MiB .*ACTVERSE_STEP_MEMORY"),
         ("multiply", {"processes": 70}, r"more than 64 processes"),
-        ("spin", {}, r"longer than 3 s: give a shorter video, or raise ACTVERSE_STEP_TIMEOUT"),
+        ("spin", {}, r"longer than 10 s: give a shorter video, or raise ACTVERSE_STEP_TIMEOUT"),
     ],
     ids=["memory", "processes", "time"],
 )
@@ -127,7 +128,7 @@ def test_a_step_is_ended_at_its_limits(
     order(home, function, **arguments)
     seconds = rogue.settings.step_timeout
     # Who sends a step says how long it may take.
-    rogue.settings.step_timeout = 3 if function == "spin" else seconds
+    rogue.settings.step_timeout = 10 if function == "spin" else seconds
     try:
         task_id = rogue.submit("upload", WORK)
     finally:
@@ -135,9 +136,8 @@ def test_a_step_is_ended_at_its_limits(
     rogue.wait_for(task_id, "failed", seconds=180)
     assert re.search(told, error(rogue, task_id))
     assert outcomes(rogue, task_id, "deliver_video") == ["failed"]
-    wait_until(lambda: not rogue.children())
-    (server,) = rogue.fork_servers()
-    assert server.children(recursive=True) == []
+    # But for an errand's.
+    wait_until(lambda: not rogue.children(), 30, "their end")
 
 
 def test_a_step_that_ends_its_process_each_time_fails_in_the_end(rogue: Workers, home: Path):
@@ -153,7 +153,7 @@ def test_a_killed_worker_leaves_no_process(rogue: Workers, home: Path):
     order(home, "have_children", pids=str(pids), stay=True)
     task_id = rogue.submit("upload", WORK)
     wait_until(pids.exists, 60, "the children")
-    worker = rogue.processes[0]
+    worker = rogue.step_worker
     family = [one.pid for one in psutil.Process(worker.pid).children(recursive=True)]
     family = [*family, *map(int, pids.read_text().split())]
     os.kill(worker.pid, signal.SIGKILL)
@@ -172,7 +172,7 @@ def test_a_worker_that_is_told_to_stop_leaves_its_step_to_another_attempt(
     order(home, "spin")
     task_id = rogue.submit("upload", WORK)
     wait_until(lambda: rogue.progress(task_id, "deliver_video"), 60)
-    worker = rogue.processes[0]
+    worker = rogue.step_worker
     family = [one.pid for one in psutil.Process(worker.pid).children(recursive=True)]
     worker.send_signal(signal.SIGTERM)
     worker.wait(60)
@@ -203,14 +203,6 @@ def test_a_worker_that_does_no_work_shows_no_sign_of_life(
     else:
         (server,) = rogue.fork_servers()
         os.kill(server.pid, signal.SIGSTOP)
-    # Not one of them is written any more.
-    with rogue.sessions.begin() as session:
-        session.execute(delete(Heartbeat).where(Heartbeat.name == "queue:video"))
-
-    def deaf() -> bool:
-        os.utime(sign, (0, 0))
-        return not is_alive(sign)
-
     if how == "its pool hangs":
         wait_until(lambda: "nothing was done here" in rogue.log.read_text(), 60, "its word")
         with rogue.sessions.begin() as session:
@@ -220,8 +212,8 @@ def test_a_worker_that_does_no_work_shows_no_sign_of_life(
         assert all("Nothing was heard of it" in one for one in told)
         assert not is_alive(sign)
         # As its supervisor does.
-        rogue.processes[0].kill()
-        rogue.processes[0].wait()
+        rogue.step_worker.kill()
+        rogue.step_worker.wait()
         rogue.revive()
     # A worker whose processes hang replaces them by itself.
     rogue.wait_for(rogue.submit("upload", WORK))
