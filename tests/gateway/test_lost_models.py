@@ -231,10 +231,10 @@ def test_a_model_that_only_helps_is_waited_for_a_while(
             ask(asking(attempt=1, num_frames=4))
     # The task is not to fail for it.
     assert preannotate(asking(attempt=5))["model"] == ""
-    assert choose_frames(asking(attempt=5, num_frames=4), clip).strategy == "uniform"
+    assert choose_frames(asking(attempt=5, num_frames=4), clip).options.strategy == "uniform"
     # Unless somebody has asked for it by name.
     with pytest.raises(Unavailable, match=LOST):
         choose_frames(asking(attempt=5, num_frames=4, strategy="active"), clip)
     reconcile(served)
     assert preannotate(asking(attempt=2))["model"] == MODEL
-    assert choose_frames(asking(attempt=2, num_frames=4), clip).strategy != "uniform"
+    assert choose_frames(asking(attempt=2, num_frames=4), clip).options.strategy != "uniform"

@@ -161,7 +161,6 @@ def test_a_step_that_a_signal_has_ended_says_which(
     run = backend.submit(request(gate=str(tmp_path / "never")))
     wait_until(lambda: "waiting" in "\n".join(backend.logs(run)), 60, "the second step")
     folder = RunFolder(tmp_path / "pipelines" / "runs" / run)
-    temporary = _temporary(folder)
     (step,) = (process for process in _steps(folder) if "python" in process.name())
     step.send_signal(number)
     ended(backend, run)
@@ -169,7 +168,6 @@ def test_a_step_that_a_signal_has_ended_says_which(
     assert status.state == RunState.FAILED
     assert status.error.startswith(f"The step wait-for {sentence}: ")
     assert [task.killed for task in status.tasks] == [False, passes]
-    assert not temporary.exists()
 
 
 def test_nothing_temporary_of_a_run_is_left(backend: LocalBackend, tmp_path: Path):
