@@ -11,7 +11,7 @@ from components.evaluation.gate import Verdict, judge
 from components.registry.download import download_version
 from components.registry.gate_tags import read_gate_reason, write_gate
 from components.registry.in_service import version_in_service
-from components.serving.onnx_file import check_onnx
+from components.serving.check_apart import check_apart
 from components.settings import Settings
 from components.steps import Progress, no_progress
 
@@ -111,5 +111,5 @@ def _measure(
     ):
         files = download_version(model, version, Path(folder), tracking_uri)
         # It may be a file that a user brought.
-        check_onnx(files.onnx)
+        check_apart(files.onnx)
         return evaluate(files.onnx, dataset, progress=progress)
