@@ -369,3 +369,15 @@ def test_watchers_of_one_user_are_counted(
             with stream(address, "ada", api_key) as again:
                 assert again.recv(12) == b"HTTP/1.1 200"
         wait_until(lambda: not app.state.watchers._users.total(), what="all watchers' leaving")
+
+
+def test_two_hundred_watchers_of_one_user_are_let_in(app: FastAPI):
+    class Watch:
+        """A holder of a place, as a stream is."""
+
+    held = [Watch() for _ in range(200)]
+    for one in held:
+        app.state.watchers.hold("ada", one)
+    assert app.state.watchers._users["ada"] == 200
+    del held, one
+    assert not app.state.watchers._users.total()
