@@ -41,6 +41,7 @@ _TICK_SECONDS, _TRACK_SECONDS = 0.1, 1.0
 _IDLE_AIM_SECONDS = 60.0
 _BETWEEN_SECONDS = 5.0
 _SETTLES = 4
+_LAST_SECONDS, _RUNS_SECONDS = 10.0, 90.0
 # Further ones may have been read before a worker became deaf.
 _ENOUGH_STEPS = 4
 
@@ -222,13 +223,24 @@ class _Chaos:
             self._work_for(1.0)
             if (latest := self._revisions()) not in (news, None):
                 news, moved = latest, time.monotonic()
-        # The last version may still be on its way to Triton.
-        self._work_for(10.0)
+        # The last version may still be on its way to Triton, a lost training's run be ended.
+        self._work_for(_LAST_SECONDS)
+        later = time.monotonic() + _RUNS_SECONDS
+        while time.monotonic() < later and self._has_open_runs():
+            self._work_for(1.0)
+
+    def _has_open_runs(self) -> bool:
+        runs, _ = registry_there(self._registry)
+        return any(run.status == "RUNNING" for run in runs)
+
+    @property
+    def _registry(self) -> Path:
+        return self._stack.home / "mlflow" / "mlflow.db"
 
     def evidence(self, sink: Sink) -> Evidence:
         """What is there now, while the stack still runs."""
         self._stack.keep_up()
-        runs, versions = registry_there(self._stack.home / "mlflow" / "mlflow.db")
+        runs, versions = registry_there(self._registry)
         tasks = tasks_there(self._sessions, USERS)
         return Evidence(
             asked=tuple(self._load.asked),
