@@ -8,6 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from actverse.terminal import stopped_by_signal
 from tests.chaos.findings import COLUMNS
 from tests.chaos.plan import AIMS, Shape, make_plan
 from tests.chaos.run import Options, Verdict, run
@@ -48,7 +49,9 @@ def main(
             console.print(str(kill), markup=False)
         return
     options = Options(seed=seed, shape=Shape(shape), trainings=trainings, **given)  # type: ignore[arg-type]
-    verdict = run(plan, options, lambda line: console.print(line, markup=False))
+    # Told to end, it first ends what it has started.
+    with stopped_by_signal():
+        verdict = run(plan, options, lambda line: console.print(line, markup=False))
     _show(verdict)
     if out is not None and (verdict.folder / "result.json").exists():
         shutil.copyfile(verdict.folder / "result.json", out)
