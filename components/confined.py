@@ -1,6 +1,6 @@
 """A program that handles a file which nobody vouches for, in a process with limits.
 
-python -m components.confined MEMORY_BYTES SECONDS MODULE ARGUMENT...
+python -m components.confined MEMORY_BYTES SECONDS PARENT MODULE ARGUMENT...
 
 The limits are set here, before MODULE is imported, so that nothing of it runs without them:
 memory (``RLIMIT_DATA``), no core dump, and the whole time. Who started it watches from outside
@@ -8,34 +8,32 @@ what the kernel does not count for one program: how many processes there are, an
 together. It ends with the process that started it, however that ends.
 """
 
-import ctypes
 import logging
+import math
 import os
 import resource
 import runpy
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from pathlib import Path
 
 import psutil
 
-from components import errors
+from components import child_process, errors
+from components.child_process import End, Limit, container_memory, die_with_parent, memory_of, watch
 from components.errors import ActverseError, BadInput, StepFailed
 from components.steps import Progress, StepReport, no_progress, read_report, reported
 
 _log = logging.getLogger(__name__)
 
-_POLL_SECONDS, _LOOK_SECONDS = 0.3, 0.02
-_PR_SET_PDEATHSIG = 1
+_POLL_SECONDS = 0.3
 _ALARM_GRACE = 5
 _LOG_SHOWN = 2000
-_CGROUP_MEMORY, _CGROUP_SHARE = Path("/sys/fs/cgroup/memory.max"), 0.85
+_CONTAINER_SHARE = 0.85
 # What a program needs to run at all; neither settings nor secrets are among them.
 _PLAIN = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR", "TZ")
 
@@ -60,22 +58,6 @@ class Limits:
         return f"{self.memory_bytes / 2**30:.3g} GiB"
 
 
-class Overrun(StrEnum):
-    """The limit for which a program was ended."""
-
-    TIME = "time"
-    MEMORY = "memory"
-    PROCESSES = "processes"
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a confined program ended: its exit code, and the limit if that ended it."""
-
-    code: int
-    overrun: Overrun | None = None
-
-
 @dataclass(frozen=True)
 class Thing:
     """What a program handles, as sentences say it: "{name} was not {done} within …"."""
@@ -97,7 +79,7 @@ def run_confined(
     log: Path,
     limits: Limits,
     tick: Callable[[], None],
-) -> Ended:
+) -> End:
     """Run a module's program within ``limits``; it and all that it started end with this call.
 
     Args:
@@ -109,8 +91,7 @@ def run_confined(
         tick: called again and again while it runs; what it raises ends the program.
     """
     limits = replace(limits, memory_bytes=min(limits.memory_bytes, _left_in_container()))
-    numbers = [str(limits.memory_bytes), str(int(limits.seconds) + _ALARM_GRACE)]
-    deadline = time.monotonic() + limits.seconds
+    numbers = [str(limits.memory_bytes), str(int(limits.seconds) + _ALARM_GRACE), str(os.getpid())]
     with log.open("wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", __name__, *numbers, module, *arguments],
@@ -120,18 +101,8 @@ def run_confined(
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    family: list[psutil.Process] = []
-    try:
-        while True:
-            if _ended(process.pid, _POLL_SECONDS):
-                break
-            tick()
-            family = _family(process.pid)
-            if overrun := _overrun(family, limits, deadline):
-                return Ended(-signal.SIGKILL, overrun)
-    finally:
-        _end(process, family)
-    return Ended(process.returncode)
+    kept = child_process.Limits(limits.seconds, limits.memory_bytes, limits.processes)
+    return watch(process, kept, tick, _POLL_SECONDS)
 
 
 def run_reported(
@@ -172,13 +143,13 @@ def run_reported(
     ended = run_confined(
         module, arguments, environment=environment, log=log, limits=limits, tick=tick
     )
-    if ended.overrun is not None:
-        raise BadInput(_beyond(thing, limits, ended.overrun))
+    if ended.limit is not None:
+        raise BadInput(_beyond(thing, limits, ended.limit))
     seen = _read(report)
     if ended.code == 0 and seen is not None and seen.state == "succeeded":
         return seen
     if ended.code == -signal.SIGALRM:
-        raise BadInput(_beyond(thing, limits, Overrun.TIME))
+        raise BadInput(_beyond(thing, limits, Limit.SECONDS))
     if seen is not None and seen.error and (kind := _error_of(seen)):
         raise kind(seen.error)
     _log.warning("%s was not %s: %d, %s", thing.name, thing.done, ended.code, _end_of(log))
@@ -189,15 +160,15 @@ def run_reported(
     )
 
 
-def _beyond(thing: Thing, limits: Limits, overrun: Overrun) -> str:
+def _beyond(thing: Thing, limits: Limits, limit: Limit) -> str:
     return {
-        Overrun.TIME: f"{thing.name} was not {thing.done} within {limits.seconds:g} s: "
+        Limit.SECONDS: f"{thing.name} was not {thing.done} within {limits.seconds:g} s: "
         "give a smaller model.",
-        Overrun.MEMORY: f"{thing.name} needs more than {limits.memory} of memory to be "
+        Limit.MEMORY: f"{thing.name} needs more than {limits.memory} of memory to be "
         f"{thing.done}: give a smaller model.",
-        Overrun.PROCESSES: f"{thing.name} starts more than {limits.processes} processes to be "
+        Limit.PROCESSES: f"{thing.name} starts more than {limits.processes} processes to be "
         f"{thing.done}: give another model.",
-    }[overrun]
+    }[limit]
 
 
 def _read(report: Path) -> StepReport | None:
@@ -236,76 +207,26 @@ def reported_errors(report: Path, name: str) -> Iterator[Progress]:
             ) from error
 
 
-def _ended(pid: int, seconds: float) -> bool:
-    """Wait a little for a child's end, and leave it to be waited for: so its number stays its."""
-    deadline = time.monotonic() + seconds
-    while os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_LOOK_SECONDS)
-    return True
-
-
-def _overrun(family: list[psutil.Process], limits: Limits, deadline: float) -> Overrun | None:
-    if time.monotonic() > deadline:
-        return Overrun.TIME
-    if len(family) > limits.processes:
-        return Overrun.PROCESSES
-    if sum(map(_memory_of, family)) > limits.memory_bytes:
-        return Overrun.MEMORY
-    return None
-
-
-def _family(pid: int) -> list[psutil.Process]:
-    """A process and what it has started; nothing once it has ended."""
-    try:
-        process = psutil.Process(pid)
-        return [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return []
-
-
 def _left_in_container() -> int:
     """What a container has left: where it has none, the kernel ends all of it, us too."""
-    try:
-        most = int(_CGROUP_MEMORY.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no cgroup v2; "max"
+    if (most := container_memory()) == math.inf:
         return sys.maxsize
-    return max(int(_CGROUP_SHARE * most) - _memory_of(psutil.Process()), 0)
+    return max(int(_CONTAINER_SHARE * most) - memory_of(psutil.Process()), 0)
 
 
-def _memory_of(process: psutil.Process) -> int:
-    try:
-        memory = process.memory_info()
-    except psutil.Error:  # ended in between
-        return 0
-    return int(memory.rss - memory.shared)
-
-
-def _end(process: "subprocess.Popen[bytes]", family: list[psutil.Process]) -> None:
-    """Kill the program, its group, and what has left the group."""
-    known = {one.pid: one for one in [*family, *_family(process.pid)]}
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    for one in known.values():
-        with suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
-
-
-def _confine(memory_bytes: int, seconds: int) -> None:
+def _confine(memory_bytes: int, seconds: int, parent: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # By default the signal ends the process, in the middle of any library's work.
     signal.alarm(seconds)
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    die_with_parent(parent)
     with suppress(OSError):
         # Where the machine's memory runs out all the same, this is what is to go.
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
-def _main(memory_bytes: str, seconds: str, module: str, *arguments: str) -> None:
-    _confine(int(memory_bytes), int(seconds))
+def _main(memory_bytes: str, seconds: str, parent: str, module: str, *arguments: str) -> None:
+    _confine(int(memory_bytes), int(seconds), int(parent))
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 
