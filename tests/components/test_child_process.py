@@ -97,7 +97,9 @@ def test_it_ends_when_who_asked_for_it_is_killed(tmp_path: Path):
         "from tests.helpers import unruly\n"
         "call_apart(unruly.have_children, {'pids': sys.argv[1], 'stay': True})\n"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(pid)]) as asking:
+    # Who is killed cannot remove the folder in which the answer would have lain.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", code, str(pid)], env=environment) as asking:
         wait_until(pid.exists, 30)
         child = int(pid.read_text().split()[0])
         asking.kill()
