@@ -132,6 +132,8 @@ def triton_launch(
     env["PATH"] = f"{python.parent}:/usr/local/bin:/usr/bin:/bin"
     libraries = Path(found["pytriton"]).parent / "nvidia_pytriton.libs"
     env["LD_LIBRARY_PATH"] = f"{libraries}:{found['lib']}"
+    # Its stubs import nothing of ours.
+    env["ORT_DISABLE_TELEMETRY"] = "1"
     hidden = restrictions(settings.triton_control_key.get_secret_value(), http=bool(http_port))
     argv = [*_PRIVATELY, *argv, *(f"{PLACEHOLDER}{name}" for name in hidden)]
     return Launch(argv, env | hidden, prefix)
