@@ -36,6 +36,8 @@ SOURCE = "/actverse"
 _EVENTS_A_ROUND = 200
 _SEND_SECONDS = 20.0
 _LEASE = timedelta(seconds=60)
+# A sender on a busy machine may take far longer than a message does, and is not to be doubled.
+_SENDING_LEASE = timedelta(minutes=5)
 _BACKOFF_SECONDS, _BACKOFF_MAX_SECONDS = 5, 600
 # On their way at once; a worker has four places.
 _OF_A_USER = 2
@@ -317,7 +319,11 @@ def _claim(session: Session, notification_id: int) -> tuple[int, Event, Notifica
             Notification.state == "pending",
             or_(Notification.not_before.is_(None), Notification.not_before <= moment),
         )
-        .values(state="sending", attempt=Notification.attempt + 1, lease_until=moment + _LEASE)
+        .values(
+            state="sending",
+            attempt=Notification.attempt + 1,
+            lease_until=moment + _SENDING_LEASE,
+        )
         .execution_options(synchronize_session=False)
     )
     if cast(CursorResult[Any], taken).rowcount != 1:

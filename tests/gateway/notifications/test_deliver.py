@@ -152,6 +152,25 @@ def test_a_sender_that_was_killed_is_made_up_for(settings, sessions, web):
     assert len(told(web)) == 1
 
 
+def test_a_slow_sender_is_not_doubled(settings, sessions, web, monkeypatch: pytest.MonkeyPatch):
+    rule(sessions, settings, web)
+    happen(sessions, EventName.VIDEO_DOWNLOADED)
+    (due,) = deliver_events(settings, sessions)
+    found: list[int] = []
+
+    def slow(*_: object, **__: object) -> None:
+        with sessions.begin() as session:
+            notification = session.get_one(Notification, due)
+            assert notification.lease_until is not None
+            notification.lease_until -= timedelta(minutes=2)
+        found.extend(deliver_events(settings, sessions))
+
+    monkeypatch.setattr("gateway.notifications.apprise_sender.send", slow)
+    send_notification(settings, sessions, due)
+    assert found == []
+    assert states(sessions) == ["sent"]
+
+
 def test_a_deleted_rule_takes_its_messages_along(settings, sessions, web):
     rule_id = rule(sessions, settings, web)
     happen(sessions, EventName.VIDEO_DOWNLOADED)
