@@ -9,7 +9,7 @@ from components.settings import Settings
 from gateway.app import create_app
 from gateway.database import Sessions
 from gateway.keys import add_key
-from gateway.models import Task
+from gateway.models import ModelName, Task
 from gateway.tasks import create_task
 from gateway.work import Work
 
@@ -90,6 +90,7 @@ def things(
     with sessions.begin() as session:
         work = Work(file_path="a.mp4", model_name="adas")
         task = create_task(session, "ada", "loop", work)
+        session.add(ModelName(name="adas", user_id="ada"))
         own = create_task(session, "bob", "upload", Work(file_path="a.mp4"))
         _, key = add_key(session, settings, "ada")
         found = {"task_id": task.id, "own_id": own.id, "key_id": str(key.id)}
