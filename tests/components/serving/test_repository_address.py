@@ -56,14 +56,14 @@ def test_credentials_reach_triton_for_s3_alone(tmp_path: Path, monkeypatch: pyte
 
 
 def test_what_our_clients_use_stays_open():
-    assert restrictions("", same_host=True) == []
-    for same_host in (True, False):
-        grpc, http = restrictions("k" * 32, same_host=same_host)
-        for option in (grpc, http):
-            assert not {"inference", "health", "metadata", "model-config", "statistics"} & set(
-                option.partition("=")[2].partition(":")[0].split(",")
-            )
-        assert ("shared-memory" in grpc) is not same_host
+    assert restrictions("", http=True) == {}
+    for http in (True, False):
+        options = list(restrictions("k" * 32, http=http).values())
+        assert len(options) == 1 + http
+        for option in options:
+            closed = set(option.partition("=")[2].partition(":")[0].split(","))
+            assert not {"inference", "health", "metadata", "model-config", "statistics"} & closed
+            assert {"model-repository", "shared-memory", "trace", "logging"} <= closed
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "0.0.0.0"])

@@ -176,8 +176,8 @@ def test_picture_too_large_to_hold_is_refused(
     make_video: MakeVideo, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_video()
-    monkeypatch.setattr(decoding, "_MAX_PIXELS", 64 * 48 - 1)
+    monkeypatch.setattr(decoding, "MAX_IMAGE_PIXELS", 64 * 48 - 1)
     with pytest.raises(BadVideo, match=r"video\.mp4"):
         probe_video(path)
-    monkeypatch.setattr(decoding, "_MAX_PIXELS", 128 * 128)
+    monkeypatch.setattr(decoding, "MAX_IMAGE_PIXELS", 128 * 128)
     assert probe_video(path).frame_count == 20
