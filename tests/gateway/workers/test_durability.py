@@ -85,6 +85,7 @@ def test_a_task_killed_at_any_step_ends_as_it_would_have(
     workers.app = "tests.helpers.gates:app"
     workers.environment = {"GATES": str(gates)}
     workers.slots = len(CHAIN) + len(ANALYSIS) + 1
+    workers.settings.user_steps = workers.slots
     with workers.sessions.begin() as session:
         hook = f"json://127.0.0.1:{web.port}/hook"
         add_rule(session, workers.settings, "ada", hook)
