@@ -504,7 +504,7 @@ def test_the_key_may_come_from_a_file_and_is_never_shown(gateway, run, tmp_path)
 
 def test_without_any_word_the_stack_that_runs_here_is_asked(gateway, tmp_path, act):
     home = tmp_path / "home"
-    addresses = Addresses(gateway.url, "", "", "", "", os.getpid())
+    addresses = Addresses(gateway.url, "", "", "", os.getpid())
     (home / "secrets").mkdir(parents=True)
     state_path(home).write_text(json.dumps(asdict(addresses)))
     api_key_path(home).write_text(gateway.key("ada"))

@@ -184,7 +184,7 @@ def test_frames_in_a_tool_are_labelled_there(gateway, run, tmp_path):
     # Of a Label Studio that runs with the stack, it is known how to get in.
     home = tmp_path / "home"
     (home / "secrets").mkdir(parents=True)
-    here = Addresses(gateway.url, "", "", "", "", os.getpid(), label_studio="http://127.0.0.1:9")
+    here = Addresses(gateway.url, "", "", "", os.getpid(), label_studio="http://127.0.0.1:9")
     state_path(home).write_text(json.dumps(asdict(here)))
     api_key_path(home).write_text(gateway.key("ada"))
     login = label_studio_login(home)

@@ -344,7 +344,7 @@ def test_a_label_studio_with_another_token_is_told(tmp_path: Path):
 def older_stack(gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The home of a stack that was started before there was a Label Studio in it."""
     monkeypatch.setenv("ACTVERSE_HOME", str(tmp_path))
-    addresses = asdict(Addresses(gateway.url, "", "", "", "", os.getpid()))
+    addresses = asdict(Addresses(gateway.url, "", "", "", os.getpid()))
     del addresses["label_studio"]
     state_path(tmp_path).write_text(json.dumps(addresses))
     return tmp_path
