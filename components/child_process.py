@@ -213,9 +213,12 @@ def watch(
     leads = os.getpgid(process.pid) == process.pid
     limit: Limit | None = None
     ended = os.pidfd_open(process.pid)
+    # Not ``select``: it takes no descriptor above 1023.
+    poll = select.poll()
+    poll.register(ended, select.POLLIN)
     try:
         # It is not waited for yet: until it is, its number is nobody else's.
-        while limit is None and not select.select([ended], [], [], every)[0]:
+        while limit is None and not poll.poll(every * 1000):
             limit = family.reached(limits, begun)
             look()
     finally:

@@ -1,6 +1,7 @@
 """What runs in a child process of its own is ended at its limits, with all that it has started."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -26,6 +27,22 @@ def alive(pid: int) -> bool:
 
 def test_it_returns_what_the_function_returns():
     assert call_apart(unruly.double, {"number": 21}) == 42
+
+
+def test_it_is_watched_by_a_process_with_many_files_open(many_open_files: None):
+    assert call_apart(unruly.double, {"number": 21}) == 42
+
+
+@pytest.fixture
+def many_open_files():
+    """More than ``select`` can take, as a server with many connections has."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    yield
+    for number in opened:
+        os.close(number)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("kind", ["BadInput", "Unavailable", "StorageFull", "ParityFailed"])
