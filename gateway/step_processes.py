@@ -13,6 +13,7 @@ from collections.abc import Callable
 from components.child_process import ChildEnded, End, Limit, Limits
 from components.errors import StepFailed, Unavailable
 from components.fork_server import ForkServer
+from components.serving.leftovers import remove_abandoned_blocks
 from components.settings import Settings
 from gateway.flows import STEPS
 from gateway.leases import LeaseLost, lose_lease
@@ -79,6 +80,7 @@ class StepProcesses:
     ) -> Ended:
         about = {"task_id": step.task_id, "step": step.name, "attempt": step.attempt}
         logger.error("the process of a step gave no answer: %s", told, extra=about)
+        remove_abandoned_blocks()
         try:
             if end.limit is not None:
                 sentence = self._sentence(step.name, limits, end.limit)

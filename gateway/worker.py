@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.fork_server import ForkServer
+from components.serving.leftovers import remove_abandoned_blocks
 from components.settings import Settings
 from components.storage import open_storage
 from gateway import step_child
@@ -170,6 +171,8 @@ def _connect_signals(settings: Settings, process: Callable[[], _Process]) -> Non
 
     @signals.worker_ready.connect(weak=False)
     def ready(sender: Any, **_: Any) -> None:
+        # Of a worker before this one, which was killed.
+        remove_abandoned_blocks()
         here = process()
         queues = [queue for queue in sender.app.amqp.queues.consume_from if queue in set(Queue)]
         runs_steps = any(queue != Queue.NOTIFICATION for queue in queues)

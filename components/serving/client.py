@@ -127,7 +127,7 @@ class TritonModel:
             return None
         try:
             block = SharedBlock(size)
-        except (StorageFull, FileNotFoundError):
+        except (StorageFull, OSError):  # none is free, or this system has no such thing
             return None
         try:
             self._client.register_system_shared_memory(

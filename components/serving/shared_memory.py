@@ -4,17 +4,16 @@ Not ``multiprocessing.shared_memory``: that one reserves nothing, so that a full
 ``/dev/shm`` (64 MB in a container by default) kills the process that writes to it.
 """
 
+import contextlib
+import fcntl
 import mmap
 import os
 import socket
 import uuid
-from multiprocessing import resource_tracker
-from pathlib import Path
 from typing import Any
 
 from components.errors import disk_errors
-
-_FOLDER = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+from components.serving.leftovers import BLOCK_PREFIX, SHARED_MEMORY, remove_abandoned_blocks
 
 
 def on_this_host(url: str) -> bool:
@@ -55,24 +54,22 @@ class SharedBlock:
         Raises:
             StorageFull: if there is not that much shared memory.
         """
-        self.key = f"/actverse-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        remove_abandoned_blocks()
+        self.key = f"/{BLOCK_PREFIX}{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self.size = size
-        self._path = _FOLDER / self.key[1:]
-        with disk_errors(f"{size} bytes of shared memory"):
-            handle = os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-            try:
-                # The tracker removes the block even if this process is killed.
-                resource_tracker.register(self.key, "shared_memory")
-                os.posix_fallocate(handle, 0, size)
-                self.memory = mmap.mmap(handle, size)
-            except BaseException:
-                self.unlink()
-                raise
-            finally:
-                os.close(handle)
+        self._path = SHARED_MEMORY / self.key[1:]
+        with disk_errors(f"{size} bytes of shared memory"), contextlib.ExitStack() as opened:
+            # Without a name until its lock is held: nobody takes it for one that is left over.
+            handle = os.open(SHARED_MEMORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            opened.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            os.posix_fallocate(handle, 0, size)
+            self.memory = mmap.mmap(handle, size)
+            # A folder, though none is needed: without one ``os.link`` would link the link in /proc.
+            os.link(f"/proc/self/fd/{handle}", self._path, src_dir_fd=handle)
+            self._opened = opened.pop_all()
 
     def unlink(self) -> None:
         """Remove the name; the memory is given back with the last view of it."""
-        if self._path.exists():
-            self._path.unlink()
-            resource_tracker.unregister(self.key, "shared_memory")
+        self._path.unlink(missing_ok=True)
+        self._opened.close()

@@ -112,7 +112,7 @@ def test_without_shared_memory_frames_go_over_the_connection(
 ):
     if reason == "refused by Triton":
         # As from another host: Triton finds no such block.
-        monkeypatch.setattr("components.serving.shared_memory._FOLDER", triton.repository)
+        monkeypatch.setattr("components.serving.shared_memory.SHARED_MEMORY", triton.repository)
     if reason == "elsewhere":
         monkeypatch.setattr("components.serving.client.on_this_host", lambda url: False)
         # It is not even tried.
@@ -168,13 +168,3 @@ def _model(
     triton: TritonServer, name: str = "sent", version: int = 3, *, shared_memory: bool = True
 ) -> TritonModel:
     return TritonModel(triton.url, name, version, shared_memory=shared_memory)
-
-
-def test_leftovers_of_a_killed_triton_can_be_removed(tmp_path: Path):
-    from components.serving.server import remove_shared_memory
-
-    left = Path("/dev/shm") / f"actverse_test_{os.getpid()}_left"
-    left.write_bytes(b"x")
-    assert remove_shared_memory(f"actverse_test_{os.getpid()}_") == [left.name]
-    assert not left.exists()
-    assert remove_shared_memory("") == []
