@@ -16,6 +16,19 @@ from components.settings import Settings
 from tests.helpers.servers import wait_until
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: at the end no process waits for another's."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show sizes and times that tests noted, for whoever reads the log of CI."""
+    for report in terminalreporter.getreports("passed"):
+        for name, figure in report.user_properties:
+            if name == "figure":
+                terminalreporter.write_line(str(figure))
+
+
 @dataclass(frozen=True)
 class RunningStack:
     """A stack, and a client with the local user's key."""

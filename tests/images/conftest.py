@@ -39,21 +39,6 @@ class Engine:
         return output.decode()
 
 
-FIGURES = pytest.StashKey[list[str]]()
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """Sizes and times, for whoever reads the log of CI."""
-    for line in config.stash.get(FIGURES, []):
-        terminalreporter.write_line(line)
-
-
-@pytest.fixture(scope="session")
-def figures(pytestconfig: pytest.Config) -> list[str]:
-    """Lines that the end of the test run shows."""
-    return pytestconfig.stash.setdefault(FIGURES, [])
-
-
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     settings = Settings()

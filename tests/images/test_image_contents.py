@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +29,7 @@ def family(request: pytest.FixtureRequest) -> str:
 
 
 def test_an_image_says_what_it_is_and_runs_as_nobody_special(
-    engine: Engine, family: str, figures: list[str]
+    engine: Engine, family: str, record_property: Callable[[str, object], None]
 ):
     config = engine.image(family).attrs["Config"]
     labels = {
@@ -51,7 +52,7 @@ def test_an_image_says_what_it_is_and_runs_as_nobody_special(
     assert variables["ULTRALYTICS_SAFE_LOAD"] == "true"
     assert variables["ACTVERSE_HOME"] == "/var/lib/actverse"
     assert variables["PYTHONUNBUFFERED"] == "1"
-    figures.append(f"image {family}: {engine.image(family).attrs['Size'] / 1e6:.0f} MB")
+    record_property("figure", f"image {family}: {engine.image(family).attrs['Size'] / 1e6:.0f} MB")
 
 
 def test_trainer_stands_on_the_layers_of_light(engine: Engine):

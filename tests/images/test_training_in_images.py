@@ -1,7 +1,7 @@
 """The training pipeline's YAML in the built images: as the gateway runs it, and as in pods."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -101,9 +101,9 @@ def seconds(run: RunStatus) -> str:
 
 
 def test_the_gateway_trains_in_the_images(
-    stack: RunningStack, trained: Trained, figures: list[str]
+    stack: RunningStack, trained: Trained, record_property: Callable[[str, object], None]
 ):
-    figures.append(f"training in images: {seconds(trained.run)}")
+    record_property("figure", f"training in images: {seconds(trained.run)}")
     assert trained.run.state == RunState.SUCCEEDED
     assert [(t.name, t.state) for t in trained.run.tasks] == [
         (name, RunState.SUCCEEDED) for name in STEPS
