@@ -17,13 +17,16 @@ BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
 SYNC := --require-hashes --compile-bytecode
 
+# The files of tests in several processes: each needs some GB of memory for its servers.
+SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: demo test chaos lint setup manifest-tools label-studio images lock clean
 
 demo: setup
 	$(BIN)/actverse demo $(ARGS)
 
 test: setup
-	$(BIN)/python -m pytest -rs $(ARGS)
+	$(BIN)/python -m pytest -rs $(SIDE_BY_SIDE) $(ARGS)
 
 chaos: setup
 	$(BIN)/python -m tests.chaos $(ARGS)

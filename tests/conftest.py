@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from xdist.scheduler.loadfile import LoadFileScheduling
 
 from actverse.client import Client
 from actverse.stack import Addresses, Stack, find_running, running
@@ -15,10 +16,25 @@ from actverse.where import local_key
 from components.settings import Settings
 from tests.helpers.servers import wait_until
 
+ONE_SERVER = ("tests/components/labeling/label_studio/",)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest: at the end no process waits for another's."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+class _Shares(LoadFileScheduling):
+    """Gives a file's tests to one process, and a folder's where its files share a slow server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return next((folder for folder in ONE_SERVER if file.startswith(folder)), file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Shares:
+    """Where the tests run in several processes, as ``make test`` has them."""
+    return _Shares(config, log)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

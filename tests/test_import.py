@@ -12,6 +12,8 @@ from components.video.writer import Mp4Writer
 from tests.helpers.checkpoints import held_out_frame, write_checkpoint
 from tests.helpers.tiny_onnx import draw_frame, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -31,7 +31,7 @@ from pipelines import TRAINING_STEPS
 from tests.helpers.pages import read_page
 from tests.helpers.servers import wait_until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 FRAMES, LABELLED = 180, 80
 TRAINING = {"epochs": 16, "imgsz": 128, "batch": 4}

@@ -14,9 +14,12 @@ from components.video.probe import probe_video
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("ACTVERSE_TEST_OPENFIELD", ROOT.parent / "shared/data/openfield"))
 
-pytestmark = pytest.mark.skipif(
-    not DATA.is_dir(), reason=f"the open-field mice are not in {DATA} (ACTVERSE_TEST_OPENFIELD)"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not DATA.is_dir(), reason=f"the open-field mice are not in {DATA} (ACTVERSE_TEST_OPENFIELD)"
+    ),
+    pytest.mark.slow,
+]
 
 
 @pytest.fixture

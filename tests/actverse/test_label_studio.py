@@ -39,6 +39,8 @@ from tests.actverse.conftest import Gateway, refused_port
 from tests.helpers.label_studio import label_studio_env, missing_label_studio
 from tests.helpers.servers import free_ports, wait_until
 
+pytestmark = pytest.mark.slow
+
 UV = Path(sys.prefix).parent / ".uv" / "bin" / "uv"
 CODE = "from actverse.cli import main; main()"
 

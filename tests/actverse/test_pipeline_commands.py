@@ -20,6 +20,8 @@ from tests.helpers.kfp_server import KfpServer, kfp_server
 from tests.helpers.servers import free_ports, wait_until
 from tests.helpers.tiny_pipeline import compile_tiny
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str, str]]
 TRAINING = ("training", "--task", "t-1", "--model", "mice", "--names", "mouse, rat")
 

@@ -22,6 +22,8 @@ from gateway.celery_app import create_celery
 from gateway.database import upgrade_database
 from tests.helpers.servers import free_ports, running_mlflow, wait_until
 
+pytestmark = pytest.mark.slow
+
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 

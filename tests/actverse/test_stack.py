@@ -22,6 +22,8 @@ from components.errors import BadInput, Refused
 from components.serving.server import SHARED_MEMORY
 from components.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path):
     with socket.socket() as taken:

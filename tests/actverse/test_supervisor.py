@@ -16,6 +16,8 @@ from actverse.supervisor import Service, Supervisor
 from components.errors import Unavailable
 from components.serving.leftovers import SHARED_MEMORY
 
+pytestmark = pytest.mark.slow
+
 # What each sample begins with; it is ready once it has told who it is.
 BEGIN = """
 import os, pathlib, signal, subprocess, sys, time

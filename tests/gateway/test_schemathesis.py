@@ -27,6 +27,8 @@ from gateway.tasks import create_task
 from gateway.work import Work
 from tests.helpers.tasks import succeed
 
+pytestmark = pytest.mark.slow
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _KEY_ID = 987_654  # not one that generated requests revoke
 _MODEL = {"state": "succeeded", "facts": {"model": "ada-detect", "version": 1}}

@@ -25,6 +25,8 @@ from tests.helpers.servers import TritonServer, free_ports, new_triton, running_
 from tests.helpers.tiny_onnx import SPECS
 from tests.helpers.training_lab import TrainingLab
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def triton(tmp_path: Path) -> Iterator[TritonServer]:

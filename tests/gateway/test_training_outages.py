@@ -28,6 +28,8 @@ from tests.helpers.tasks import set_step
 from tests.helpers.tiny_onnx import SPECS
 from tests.helpers.training_lab import TrainingLab
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 4
 # A busy machine takes its time.
 _LONG = 400

@@ -15,7 +15,7 @@ from tests.helpers.servers import wait_until
 from tests.helpers.workers import new_workers
 from tests.images.conftest import Engine
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.slow]
 
 
 def test_a_checkpoint_is_brought_by_the_worker_in_trainer(

@@ -28,7 +28,7 @@ from tests.helpers.s3_server import CREDENTIALS, running_s3
 from tests.helpers.servers import wait_until
 from tests.images.conftest import Engine
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.docker, pytest.mark.timeout(900), pytest.mark.slow]
 
 STEPS = (*TRAINING_STEPS, "run-end")
 TRAINING = {"epochs": 6, "imgsz": 96, "batch": 4}

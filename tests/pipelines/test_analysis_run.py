@@ -22,6 +22,8 @@ from tests.helpers.servers import TritonServer, new_triton, wait_until
 from tests.helpers.tiny_onnx import draw_frame, write_tiny_model
 from tests.helpers.web import serving
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 6
 STEPS = ("fetch", "analyse", "tables", "overlay", "notebook")
 

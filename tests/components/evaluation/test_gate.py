@@ -18,6 +18,8 @@ from tests.helpers.blobs import make_blind
 from tests.helpers.exports import register, write_export
 from tests.helpers.tiny_onnx import SPECS
 
+pytestmark = pytest.mark.slow
+
 
 def _measured(score: float, labels: str = "detect") -> Evaluation:
     metrics = {"mAP50": 0.9, "mAP50-95": score}

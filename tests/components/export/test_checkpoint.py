@@ -21,6 +21,8 @@ from components.parity_set import ParitySet
 from components.settings import Settings
 from tests.helpers.checkpoints import IMGSZ, SPECS, held_out_frame, write_checkpoint
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory) -> Path:

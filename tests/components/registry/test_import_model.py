@@ -25,6 +25,8 @@ from tests.helpers.checkpoints import IMGSZ, held_out_frame, write_checkpoint
 from tests.helpers.servers import TritonServer
 from tests.helpers.tiny_onnx import SPECS, draw_frame, plain_tiny_model, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 WH = (160, 120)
 
 

@@ -16,6 +16,8 @@ from components.errors import StepFailed
 from components.serving.control import TritonControl
 from tests.helpers.servers import TritonServer, wait_until
 
+pytestmark = pytest.mark.slow
+
 # Loops for ever if what it is given is 0; it answers everything else with itself.
 ENDLESS = """g (float[1] x) => (float[1] y) {
     nought = Constant <value = float[1] {0}> ()

@@ -23,6 +23,8 @@ from tests.helpers.hammer import Hammer
 from tests.helpers.hostile_onnx import endless_when_black, memory_bomb
 from tests.helpers.servers import TritonServer, new_triton, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def own_triton(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TritonServer]:

@@ -18,6 +18,8 @@ from tests.helpers.exports import IMAGES, boxes_of, other_findings
 from tests.helpers.hammer import Hammer
 from tests.helpers.servers import TritonServer, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def state(settings: Settings, model: str, version: int) -> str:
     seen = read_state(model, version, tracking_uri=settings.mlflow_uri).state

@@ -27,6 +27,8 @@ from tests.helpers.relay import Relay
 from tests.helpers.s3_server import CREDENTIALS, S3Server
 from tests.helpers.servers import TritonServer, new_triton, wait_until
 
+pytestmark = pytest.mark.slow
+
 KEY = "a key of the tests, long enough to keep out"
 
 

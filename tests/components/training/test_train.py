@@ -14,6 +14,8 @@ from components.training.result import read_training
 from components.training.settings import TrainingSettings
 from components.training.train import train
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrainingSettings(epochs=2, imgsz=64, batch=4, device="cpu", threads=1, plots=False)
 
 

@@ -21,6 +21,8 @@ from components.training.tracking import EXPERIMENT, TASK_TAG
 from components.training.train_once import train_once
 from tests.helpers.relay import Relay
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrainingSettings(epochs=2, imgsz=64, batch=4, device="cpu", threads=1, plots=False)
 
 

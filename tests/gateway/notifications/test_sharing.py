@@ -25,6 +25,8 @@ from tests.helpers.scripted_web import ScriptedWeb, scripted_web
 from tests.helpers.servers import free_ports
 from tests.helpers.web import body
 
+pytestmark = pytest.mark.slow
+
 A_USER_AT_ONCE = 2
 
 

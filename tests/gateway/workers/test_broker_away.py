@@ -11,6 +11,8 @@ from tests.helpers.scripted_web import ScriptedWeb
 from tests.helpers.servers import wait_until
 from tests.helpers.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["rabbitmq", "redis"])
 def own_broker(

@@ -20,6 +20,8 @@ from gateway.work import Work
 from tests.gateway.workers.conftest import MODEL
 from tests.helpers.servers import TritonServer, free_ports
 
+pytestmark = pytest.mark.slow
+
 WH = (96, 64)
 # More than ten minutes, in few frames.
 FRAMES, FPS = 1300, 2

@@ -20,6 +20,8 @@ from tests.helpers.scripted_web import ScriptedWeb
 from tests.helpers.servers import TritonServer, wait_until
 from tests.helpers.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 CHAIN = ("download", "validate", "convert", "extract", "preannotate", "labeling", "labels")
 ANALYSIS = ("analyse", "csv", "json", "chunks", "overlay", "notebook", "results")
 SIDE_BY_SIDE = ANALYSIS[1:-1]

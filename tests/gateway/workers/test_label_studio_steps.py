@@ -22,7 +22,7 @@ from tests.helpers.label_studio import (
 )
 from tests.helpers.servers import free_ports
 
-pytestmark = pytest.mark.label_studio
+pytestmark = [pytest.mark.label_studio, pytest.mark.slow]
 
 WORK = Work(project_name="arena", names=("mouse",), labeling_tool="label-studio")
 BOX = {"x": 10, "y": 10, "width": 20, "height": 20, "rotation": 0, "rectanglelabels": ["mouse"]}

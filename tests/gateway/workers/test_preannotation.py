@@ -28,6 +28,8 @@ from tests.gateway.workers.conftest import MODEL
 from tests.helpers.servers import TritonServer, free_ports
 from tests.helpers.tiny_onnx import draw_frame, plain_tiny_model, write_tiny_model
 
+pytestmark = pytest.mark.slow
+
 TASK = "t-000000000001"
 
 

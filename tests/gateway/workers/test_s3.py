@@ -31,6 +31,8 @@ from tests.helpers.servers import TritonServer, wait_until
 from tests.helpers.tasks import set_step
 from tests.helpers.workers import Workers, new_workers
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="session")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:

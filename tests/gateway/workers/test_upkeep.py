@@ -14,6 +14,8 @@ from gateway.work import Work
 from tests.helpers.servers import wait_until
 from tests.helpers.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 embedded = pytest.mark.parametrize("broker", [{}], ids=["embedded"])
 
 

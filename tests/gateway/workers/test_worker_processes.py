@@ -28,6 +28,8 @@ from tests.helpers.rogue import HANG, obey, order
 from tests.helpers.servers import wait_until
 from tests.helpers.workers import Workers, new_workers
 
+pytestmark = pytest.mark.slow
+
 SLOTS = 2
 WORK = Work(file_path="clip.mp4", upload_path="a.mp4")
 

@@ -23,6 +23,8 @@ from tests.helpers.servers import TritonServer, wait_until
 from tests.helpers.web import body
 from tests.helpers.workers import Workers
 
+pytestmark = pytest.mark.slow
+
 embedded = pytest.mark.parametrize("broker", [{}], ids=["embedded"])
 
 

@@ -36,7 +36,7 @@ from tests.components.labeling.label_studio.conftest import (
 from tests.helpers.label_studio import TOKEN, LabelStudioServer
 from tests.helpers.servers import free_ports, wait_until
 
-pytestmark = pytest.mark.label_studio
+pytestmark = [pytest.mark.label_studio, pytest.mark.slow]
 
 NewPlan = Callable[..., ProjectPlan]
 BOX = LabelledObject("mouse", (8.0, 6.0, 24.0, 30.0))
