@@ -20,7 +20,14 @@ from pipelines.task_policy import (
     USER,
 )
 
-KEYS = (*CONFIG_KEYS, *OPTIONAL_CONFIG_KEYS, *STORAGE_KEYS, REPORT_VARIABLE)
+# The MLflow of the tests' stack asks for a token, that of the manifests does not.
+KEYS = (
+    *CONFIG_KEYS,
+    *OPTIONAL_CONFIG_KEYS,
+    *STORAGE_KEYS,
+    REPORT_VARIABLE,
+    "MLFLOW_TRACKING_TOKEN",
+)
 
 
 def run_in_pods(
