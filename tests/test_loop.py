@@ -34,7 +34,8 @@ from tests.helpers.servers import wait_until
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 FRAMES, LABELLED = 180, 80
-TRAINING = {"epochs": 16, "imgsz": 128, "batch": 4}
+# One thread: beside other tests a second one is mostly waited for.
+TRAINING = {"epochs": 16, "imgsz": 128, "batch": 4, "threads": 1}
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def test_mice_are_learned_served_and_found_in_another_session(stack, video: Path
         keypoints=["snout", "leftear", "rightear", "tailbase"],
         flip_idx=[0, 2, 1, 3],
         model_name="mice",
-        training={"epochs": 12, "imgsz": 192, "batch": 4},
+        training={"epochs": 12, "imgsz": 192, "batch": 4, "threads": 1},
     )
     outcome = stack.outcome(task_id)
     assert outcome.state == "succeeded", outcome.error

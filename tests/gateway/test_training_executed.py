@@ -83,7 +83,7 @@ def test_a_posted_training_is_run_and_served(
     try:
         with running_gateway(app, settings.gateway_port), lab.watching():
             client = TestClient(app, headers={"X-API-Key": key})
-            training = {"epochs": 2, "imgsz": 96, "plots": False}
+            training = {"epochs": 2, "imgsz": 96, "plots": False, "threads": 1}
             body = {
                 "data_path": "labels", "mode_train_info": training, "model_name": "blobs",
                 "names": list(SPECS["detect"].names),

@@ -31,7 +31,7 @@ from tests.images.conftest import Engine
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(900), pytest.mark.slow]
 
 STEPS = (*TRAINING_STEPS, "run-end")
-TRAINING = {"epochs": 6, "imgsz": 96, "batch": 4}
+TRAINING = {"epochs": 6, "imgsz": 96, "batch": 4, "threads": 1}
 REPORT_SECRET = "a secret of the pipelines' exit handler"
 
 
