@@ -3,8 +3,9 @@
 The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input, ``@mark`` by
 which its processes are known, and ``~prefix`` for shared memory that is named so. When that ends
 without ``done``, the supervisor is gone: every process group still listed is ended, and each other
-one with a process of that mark; then such shared memory is removed, and the blocks in which the
-processes sent frames. Standard library only, so that it costs little memory and starts at once.
+one with a process of that mark; then such shared memory is removed, and what the processes sent
+frames in and wrote their temporary files to. Standard library only, so that it costs little memory
+and starts at once.
 """
 
 import contextlib
@@ -14,6 +15,7 @@ import sys
 import time
 from pathlib import Path
 
+from components.abandoned import remove_abandoned_folders
 from components.serving.leftovers import remove_abandoned_blocks, remove_shared_memory
 
 MARK = "ACTVERSE_STARTED_BY"
@@ -77,6 +79,7 @@ def main() -> None:
     for prefix in prefixes:
         remove_shared_memory(prefix)
     remove_abandoned_blocks()
+    remove_abandoned_folders()
 
 
 if __name__ == "__main__":

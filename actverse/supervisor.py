@@ -17,6 +17,7 @@ from pathlib import Path
 from actverse.log_files import LOG_BYTES, OLD_LOGS, rotate
 from actverse.private import OWNER_ONLY
 from actverse.reaper import MARK, end_groups, marked_groups
+from components.abandoned import remove_abandoned_folders
 from components.errors import Unavailable
 from components.serving.leftovers import remove_abandoned_blocks, remove_shared_memory
 
@@ -169,6 +170,7 @@ class Supervisor:
             running.process.wait()
             remove_shared_memory(running.service.shared_memory)
         remove_abandoned_blocks()
+        remove_abandoned_folders()
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
         service.log.parent.mkdir(parents=True, exist_ok=True)
@@ -243,6 +245,7 @@ class Supervisor:
         end_groups({running.process.pid}, patience=2.0)
         remove_shared_memory(running.service.shared_memory)
         remove_abandoned_blocks()
+        remove_abandoned_folders()
         self._tell(f"-{running.process.pid}")
         recent = [t for t in running.starts if time.monotonic() - t < _RESTART_WINDOW]
         if len(recent) > _RESTARTS:

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 from typing import Any
 
+from components.abandoned import temporary_folder
 from components.settings import Settings
 from components.storage import open_storage
 from gateway.database import open_database
@@ -32,6 +33,11 @@ def begin() -> None:
 
 def run_step(step_id: int, name: str, holder: str) -> dict[str, Any]:
     """Run a step whose lease the worker holds and renews; return how the attempt ended."""
+    with temporary_folder():
+        return _run(step_id, name, holder)
+
+
+def _run(step_id: int, name: str, holder: str) -> dict[str, Any]:
     settings = Settings()
     sessions = open_database(settings.database_url)
     try:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable
 
+from components.abandoned import remove_abandoned_folders
 from components.child_process import ChildEnded, End, Limit, Limits
 from components.errors import StepFailed, Unavailable
 from components.fork_server import ForkServer
@@ -25,6 +26,12 @@ logger = logging.getLogger("actverse.steps")
 
 STOP_SECONDS = 10.0
 """What a step may take to its end once the worker is told to stop."""
+
+
+def remove_abandoned() -> None:
+    """Remove what steps have left whose processes were killed."""
+    remove_abandoned_blocks()
+    remove_abandoned_folders()
 
 
 class StepProcesses:
@@ -67,6 +74,7 @@ class StepProcesses:
             try:
                 told = self._server.call(run_step, arguments, limits=limits, look=look)
             except LeaseLost:
+                remove_abandoned()
                 self._runner.forget(step)
                 return Ended(Outcome.LOST)
             except ChildEnded as error:
@@ -80,7 +88,7 @@ class StepProcesses:
     ) -> Ended:
         about = {"task_id": step.task_id, "step": step.name, "attempt": step.attempt}
         logger.error("the process of a step gave no answer: %s", told, extra=about)
-        remove_abandoned_blocks()
+        remove_abandoned()
         try:
             if end.limit is not None:
                 sentence = self._sentence(step.name, limits, end.limit)

@@ -15,7 +15,6 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.fork_server import ForkServer
-from components.serving.leftovers import remove_abandoned_blocks
 from components.settings import Settings
 from components.storage import open_storage
 from gateway import step_child
@@ -32,7 +31,7 @@ from gateway.notifications.rules import TEST_RULE, send_test
 from gateway.pulse import Pulse, errand_queue
 from gateway.runner import Ended, Outcome, StepRunner
 from gateway.step_limits import limits_of
-from gateway.step_processes import StepProcesses
+from gateway.step_processes import StepProcesses, remove_abandoned
 
 logger = logging.getLogger("actverse.worker")
 
@@ -172,7 +171,7 @@ def _connect_signals(settings: Settings, process: Callable[[], _Process]) -> Non
     @signals.worker_ready.connect(weak=False)
     def ready(sender: Any, **_: Any) -> None:
         # Of a worker before this one, which was killed.
-        remove_abandoned_blocks()
+        remove_abandoned()
         here = process()
         queues = [queue for queue in sender.app.amqp.queues.consume_from if queue in set(Queue)]
         runs_steps = any(queue != Queue.NOTIFICATION for queue in queues)

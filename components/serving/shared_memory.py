@@ -5,13 +5,13 @@ Not ``multiprocessing.shared_memory``: that one reserves nothing, so that a full
 """
 
 import contextlib
-import fcntl
 import mmap
 import os
 import socket
 import uuid
 from typing import Any
 
+from components.abandoned import hold
 from components.errors import disk_errors
 from components.serving.leftovers import BLOCK_PREFIX, SHARED_MEMORY, remove_abandoned_blocks
 
@@ -62,7 +62,7 @@ class SharedBlock:
             # Without a name until its lock is held: nobody takes it for one that is left over.
             handle = os.open(SHARED_MEMORY, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o600)
             opened.callback(os.close, handle)
-            fcntl.flock(handle, fcntl.LOCK_SH)
+            hold(handle)
             os.posix_fallocate(handle, 0, size)
             self.memory = mmap.mmap(handle, size)
             # A folder, though none is needed: without one ``os.link`` would link the link in /proc.

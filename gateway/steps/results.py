@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from components.files import remove_leftovers
 from components.steps import Progress
 from gateway.steps.context import StepContext
 
@@ -46,7 +47,8 @@ def keep_chunks(context: StepContext) -> dict[str, Any]:
 
 
 def settle(context: StepContext) -> dict[str, Any]:
-    """All of them are there."""
+    """All of them are there, and nobody else writes there now."""
+    remove_leftovers(context.layout.results(context.task_id))
     files = [str(context.facts[part]["file"]) for part in ("csv", "json", "overlay", "notebook")]
     return {"files": sorted(files), "chunks": context.facts["chunks"]["chunks"]}
 

@@ -5,12 +5,14 @@ import random
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import numpy
 
 from components import errors
+from components.serving.leftovers import SHARED_MEMORY
 from components.serving.shared_memory import SharedBlock
 
 HOLD = "import time; time.sleep(600)"
@@ -70,14 +72,14 @@ def end_by(number: int) -> None:
 
 
 def end_while_sending(number: int, blocks: str) -> None:
-    """End by a signal, with a block of shared memory.
+    """End by a signal, with a block of shared memory and a temporary folder.
 
     Args:
-        blocks: the file that is told its name, in a line of its own.
+        blocks: the file that is told their paths, each in a line of its own.
     """
     block = SharedBlock(4096)
     with Path(blocks).open("a") as told:
-        told.write(f"{block.key[1:]}\n")
+        told.write(f"{SHARED_MEMORY / block.key[1:]}\n{tempfile.mkdtemp()}\n")
     os.kill(os.getpid(), number)
 
 

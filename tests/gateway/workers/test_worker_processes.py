@@ -12,7 +12,6 @@ import psutil
 import pytest
 from sqlalchemy import delete, select
 
-from components.serving.leftovers import SHARED_MEMORY
 from components.settings import Settings
 from components.storage import open_storage
 from gateway import readiness
@@ -144,15 +143,15 @@ def test_a_step_is_ended_at_its_limits(
 
 
 def test_a_step_that_ends_its_process_each_time_fails_in_the_end(rogue: Workers, home: Path):
-    told = home / "blocks"
+    told = home / "left"
     order(home, "end_while_sending", number=signal.SIGSEGV, blocks=str(told))
     task_id = rogue.submit("upload", WORK)
     rogue.wait_for(task_id, "failed", seconds=240)
     assert "was lost 5 times" in error(rogue, task_id)
     assert outcomes(rogue, task_id, "deliver_video") == ["lost"] * 5
-    blocks = told.read_text().split()
-    assert len(blocks) == 5
-    assert not [name for name in blocks if (SHARED_MEMORY / name).exists()]
+    left = told.read_text().splitlines()
+    assert len(left) == 10
+    assert not [path for path in left if Path(path).exists()]
 
 
 def test_a_killed_worker_leaves_no_process(rogue: Workers, home: Path):
