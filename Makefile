@@ -17,7 +17,7 @@ BIN := .venv/bin
 # Compiled once here, not anew by each of the many processes that may not write beside it.
 SYNC := --require-hashes --compile-bytecode
 
-# The files of tests in several processes: each needs some GB of memory for its servers.
+# Test files run in several processes; each needs some GB of memory for its servers.
 SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test chaos lint setup manifest-tools label-studio images lock clean

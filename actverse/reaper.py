@@ -3,9 +3,8 @@
 The supervisor writes ``+pgid`` and ``-pgid`` lines to this process's standard input, ``@mark`` by
 which its processes are known, and ``~prefix`` for shared memory that is named so. When that ends
 without ``done``, the supervisor is gone: every process group still listed is ended, and each other
-one with a process of that mark; then such shared memory is removed, and what the processes sent
-frames in and wrote their temporary files to. Standard library only, so that it costs little memory
-and starts at once.
+one with a process of that mark; then such shared memory and the temporary files of killed steps
+are removed. Standard library only, so that it costs little memory and starts at once.
 """
 
 import contextlib
@@ -15,8 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from components.abandoned import remove_abandoned_folders
-from components.serving.leftovers import remove_abandoned_blocks, remove_shared_memory
+from components.serving.leftovers import remove_abandoned, remove_shared_memory
 
 MARK = "ACTVERSE_STARTED_BY"
 _PATIENCE_SECONDS = 10.0
@@ -78,8 +76,7 @@ def main() -> None:
     end_groups(groups | marked_groups(mark))
     for prefix in prefixes:
         remove_shared_memory(prefix)
-    remove_abandoned_blocks()
-    remove_abandoned_folders()
+    remove_abandoned()
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ from pathlib import Path
 from actverse.log_files import LOG_BYTES, OLD_LOGS, rotate
 from actverse.private import OWNER_ONLY
 from actverse.reaper import MARK, end_groups, marked_groups
-from components.abandoned import remove_abandoned_folders
 from components.errors import Unavailable
-from components.serving.leftovers import remove_abandoned_blocks, remove_shared_memory
+from components.serving.leftovers import remove_abandoned, remove_shared_memory
 
 logger = logging.getLogger("actverse.supervisor")
 
@@ -169,8 +168,7 @@ class Supervisor:
             end_groups({running.process.pid}, patience=2.0)
             running.process.wait()
             remove_shared_memory(running.service.shared_memory)
-        remove_abandoned_blocks()
-        remove_abandoned_folders()
+        remove_abandoned()
 
     def _launch(self, service: Service) -> subprocess.Popen[bytes]:
         service.log.parent.mkdir(parents=True, exist_ok=True)
@@ -244,8 +242,7 @@ class Supervisor:
         name, code = running.service.name, running.process.returncode
         end_groups({running.process.pid}, patience=2.0)
         remove_shared_memory(running.service.shared_memory)
-        remove_abandoned_blocks()
-        remove_abandoned_folders()
+        remove_abandoned()
         self._tell(f"-{running.process.pid}")
         recent = [t for t in running.starts if time.monotonic() - t < _RESTART_WINDOW]
         if len(recent) > _RESTARTS:

@@ -1,8 +1,8 @@
-"""Whose maker has ended: files and folders that a killed process could not remove.
+"""Files and folders that a killed process could not remove.
 
-A maker holds the lock of what it has made (``flock``), which the kernel takes from it however it
-ends. That also tells of a maker in another container, where process ids say nothing. Standard
-library only: the reaper imports it.
+A process holds a lock (``flock``) on what it has made. The kernel releases the lock however the
+process ends, also in another container, where process ids say nothing. Standard library only: the
+reaper imports it.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ FOLDER_PREFIX = "actverse-step-"
 
 
 def hold(handle: int) -> None:
-    """Say that the maker of an open file or folder lives, until it is closed."""
+    """Mark an open file or folder as in use, until it is closed or this process ends."""
     fcntl.flock(handle, fcntl.LOCK_SH)
 
 
 @contextlib.contextmanager
 def taken_over(path: Path) -> Iterator[bool]:
-    """Whether a file or folder is this user's and nobody holds it; nobody can meanwhile."""
+    """Whether a file or folder is this user's and not in use; nobody can use it in the block."""
     # Others may put what they like under such a name.
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -47,9 +47,9 @@ def _is_free(handle: int) -> bool:
 
 @contextlib.contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for all temporary files of this process and of those that it starts meanwhile.
+    """A folder for all temporary files of this process and of the processes that it starts.
 
-    It is removed at the end; that of a killed process by ``remove_abandoned_folders``.
+    It is removed at the end; if this process is killed, by ``remove_abandoned_folders``.
     """
     folder, handle = _made()
     before = tempfile.tempdir, os.environ.get("TMPDIR")
@@ -69,12 +69,13 @@ def temporary_folder() -> Iterator[Path]:
 def _made() -> tuple[Path, int]:
     while True:
         folder = Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX))
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        hold(handle)
-        # Before it was held, somebody may have taken it for one that was left.
-        if folder.exists():
-            return folder, handle
-        os.close(handle)
+        # Until it is held, another process may remove it as abandoned.
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            hold(handle)
+            if folder.exists():
+                return folder, handle
+            os.close(handle)
 
 
 def remove_abandoned_folders() -> list[str]:

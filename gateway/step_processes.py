@@ -10,11 +10,10 @@ import math
 import time
 from collections.abc import Callable
 
-from components.abandoned import remove_abandoned_folders
 from components.child_process import ChildEnded, End, Limit, Limits
 from components.errors import StepFailed, Unavailable
 from components.fork_server import ForkServer
-from components.serving.leftovers import remove_abandoned_blocks
+from components.serving.leftovers import remove_abandoned
 from components.settings import Settings
 from gateway.flows import STEPS
 from gateway.leases import LeaseLost, lose_lease
@@ -26,12 +25,6 @@ logger = logging.getLogger("actverse.steps")
 
 STOP_SECONDS = 10.0
 """What a step may take to its end once the worker is told to stop."""
-
-
-def remove_abandoned() -> None:
-    """Remove what steps have left whose processes were killed."""
-    remove_abandoned_blocks()
-    remove_abandoned_folders()
 
 
 class StepProcesses:

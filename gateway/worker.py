@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from components.fork_server import ForkServer
+from components.serving.leftovers import remove_abandoned
 from components.settings import Settings
 from components.storage import open_storage
 from gateway import step_child
@@ -31,7 +32,7 @@ from gateway.notifications.rules import TEST_RULE, send_test
 from gateway.pulse import Pulse, errand_queue
 from gateway.runner import Ended, Outcome, StepRunner
 from gateway.step_limits import limits_of
-from gateway.step_processes import StepProcesses, remove_abandoned
+from gateway.step_processes import StepProcesses
 
 logger = logging.getLogger("actverse.worker")
 
@@ -170,7 +171,7 @@ def _connect_signals(settings: Settings, process: Callable[[], _Process]) -> Non
 
     @signals.worker_ready.connect(weak=False)
     def ready(sender: Any, **_: Any) -> None:
-        # Of a worker before this one, which was killed.
+        # A worker before this one may have been killed.
         remove_abandoned()
         here = process()
         queues = [queue for queue in sender.app.amqp.queues.consume_from if queue in set(Queue)]

@@ -20,12 +20,12 @@ ONE_SERVER = ("tests/components/labeling/label_studio/",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take longest: at the end no process waits for another's."""
+    """Run the slow files first, so that no process is left with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 class _Shares(LoadFileScheduling):
-    """Gives a file's tests to one process, and a folder's where its files share a slow server."""
+    """Gives a file to one process, or a whole folder whose files share a slow server."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = super()._split_scope(nodeid)
@@ -33,7 +33,7 @@ class _Shares(LoadFileScheduling):
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Shares:
-    """Where the tests run in several processes, as ``make test`` has them."""
+    """Distribute the tests where they run in several processes, as by ``make test``."""
     return _Shares(config, log)
 
 

@@ -1,12 +1,12 @@
-"""What killed processes leave in shared memory. Standard library only: the reaper imports it."""
+"""What killed processes leave. Standard library only: the reaper imports it."""
 
 from pathlib import Path
 
-from components.abandoned import taken_over
+from components.abandoned import remove_abandoned_folders, taken_over
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
 BLOCK_PREFIX = "actverse-"
-"""What the names of the blocks begin with that frames are sent in."""
+"""What the names of the blocks of frames begin with."""
 
 
 def remove_shared_memory(prefix: str) -> list[str]:
@@ -29,3 +29,9 @@ def remove_abandoned_blocks() -> list[str]:
                 path.unlink(missing_ok=True)
                 removed.append(path.name)
     return removed
+
+
+def remove_abandoned() -> None:
+    """Remove the blocks and the temporary folders whose makers have ended."""
+    remove_abandoned_blocks()
+    remove_abandoned_folders()

@@ -1,4 +1,4 @@
-"""A block of POSIX shared memory that ends with its maker.
+"""A block of POSIX shared memory, which others remove if its maker is killed.
 
 Not ``multiprocessing.shared_memory``: that one reserves nothing, so that a full
 ``/dev/shm`` (64 MB in a container by default) kills the process that writes to it.

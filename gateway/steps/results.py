@@ -47,7 +47,7 @@ def keep_chunks(context: StepContext) -> dict[str, Any]:
 
 
 def settle(context: StepContext) -> dict[str, Any]:
-    """All of them are there, and nobody else writes there now."""
+    """Remove half files of killed parts, now that no part writes any more; list the results."""
     remove_leftovers(context.layout.results(context.task_id))
     files = [str(context.facts[part]["file"]) for part in ("csv", "json", "overlay", "notebook")]
     return {"files": sorted(files), "chunks": context.facts["chunks"]["chunks"]}

@@ -60,3 +60,20 @@ def test_what_somebody_else_puts_there_is_left_alone(place: Path):
     (place / f"{FOLDER_PREFIX}link").symlink_to(target)
     assert remove_abandoned_folders() == []
     assert (target / "file").exists()
+
+
+def test_a_folder_that_is_removed_before_it_is_in_use_is_made_again(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+):
+    make, made = tempfile.mkdtemp, []
+
+    def removed_once(**given: str) -> str:
+        made.append(make(**given))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", removed_once)
+    with temporary_folder() as folder:
+        assert [str(folder)] == made[1:]
+        assert folder.is_dir()
